@@ -1,0 +1,106 @@
+"""landline: TCP connections for people who need to trust them.
+
+The public names, nothing else. Each is imported when it is first used, so that ``import landline`` stays
+as cheap as ``import socket``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .address import SocketAddress
+    from .errors import (
+        ConnectTimeout,
+        HostLookupError,
+        IncompleteRead,
+        LimitOverrun,
+        ReadTimeout,
+        SocketConnectError,
+        SocketCreateError,
+        SocketError,
+        SocketIOError,
+        SslClosed,
+        SslCondition,
+        SslError,
+        SslFailure,
+        SslHandshakeTimeout,
+        SslVerificationFailure,
+        SslVersionOrCipherMismatch,
+        StreamClosed,
+        WriteTimeout,
+    )
+    from .options import KeepAlive, detect_dead_peer
+    from .report import AttemptRecord, ConnectionReport, LookupRecord
+    from .sync.cancel import Cancel
+    from .sync.open import connect_to_tcp_server, open_tcp_stream
+    from .sync.server import Server, start_up_server
+    from .sync.stream import SocketStream
+    from .sync.text_stream import TextSocketStream
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "address": ("SocketAddress",),
+    "errors": (
+        "ConnectTimeout", "HostLookupError", "IncompleteRead", "LimitOverrun", "ReadTimeout", "SocketConnectError",
+        "SocketCreateError", "SocketError", "SocketIOError", "SslClosed", "SslCondition", "SslError", "SslFailure",
+        "SslHandshakeTimeout", "SslVerificationFailure", "SslVersionOrCipherMismatch", "StreamClosed", "WriteTimeout",
+    ),
+    "options": ("KeepAlive", "detect_dead_peer"),
+    "report": ("AttemptRecord", "ConnectionReport", "LookupRecord"),
+    "sync.cancel": ("Cancel",),
+    "sync.open": ("connect_to_tcp_server", "open_tcp_stream"),
+    "sync.server": ("Server", "start_up_server"),
+    "sync.stream": ("SocketStream",),
+    "sync.text_stream": ("TextSocketStream",),
+}  # fmt: skip
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AttemptRecord",
+    "Cancel",
+    "ConnectTimeout",
+    "ConnectionReport",
+    "HostLookupError",
+    "IncompleteRead",
+    "KeepAlive",
+    "LimitOverrun",
+    "LookupRecord",
+    "ReadTimeout",
+    "Server",
+    "SocketAddress",
+    "SocketConnectError",
+    "SocketCreateError",
+    "SocketError",
+    "SocketIOError",
+    "SocketStream",
+    "SslClosed",
+    "SslCondition",
+    "SslError",
+    "SslFailure",
+    "SslHandshakeTimeout",
+    "SslVerificationFailure",
+    "SslVersionOrCipherMismatch",
+    "StreamClosed",
+    "TextSocketStream",
+    "WriteTimeout",
+    "connect_to_tcp_server",
+    "detect_dead_peer",
+    "open_tcp_stream",
+    "start_up_server",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,260 @@
+"""What a host and a service may be: parsed once, used everywhere.
+
+A host is turned into one value with one spelling, and that spelling is what the lookup, the SNI
+extension, the certificate check and the logs see. Encoding a name twice, by two rules, is how a connection
+ends up verified against another owner's name ('fass.de' for 'faß.de').
+
+* Names: UTS 46 mapping, then IDNA 2008, label by label. Labels that are ASCII already are left alone
+  (underscores, hyphens in odd places): DNS carries them and so do certificates.
+* Anything whose last label is a number is an address or an error, never a name: '127.1', '0x7f.0.0.1' and
+  '010.0.0.1' mean different things to different resolvers, which is how filters are bypassed.
+* Nothing here opens a socket. Services and zones are looked up in the system's tables, which are files.
+
+Sources: LispWorks manual 25.3 (hosts and services), RFC 5890-5892, UTS 46, RFC 1123 2.1, RFC 4007 11 (zones).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import NamedTuple, TypeAlias
+
+from .errors import SocketCreateError, with_kin
+
+__all__ = ["Host", "HostSpec", "ServiceSpec", "SocketAddress", "parse_host", "parse_service"]
+
+HostSpec: TypeAlias = "str | int | ipaddress.IPv4Address | ipaddress.IPv6Address"
+ServiceSpec: TypeAlias = "int | str"
+
+LONGEST_LABEL = 63  # RFC 1035 2.3.4
+LONGEST_NAME = 253  # RFC 1035 2.3.4: 255 octets on the wire
+
+
+class SocketAddress(NamedTuple):
+    """One end of a connection: a numeric host as text (IPv6 with its %zone, where it has one) and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        return ipaddress.ip_address(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """What bind() and connect() take."""
+        if ":" not in self.host:
+            return (self.host, self.port)
+        bare, _, zone = self.host.partition("%")
+        return (bare, self.port, 0, scope_id(zone) if zone else 0)
+
+    @classmethod
+    def from_sockaddr(cls, sockaddr: tuple[object, ...]) -> SocketAddress:
+        """From what getsockname(), getpeername(), accept() and getaddrinfo() give."""
+        host, port = str(sockaddr[0]), int(str(sockaddr[1]))
+        scope = int(str(sockaddr[3])) if len(sockaddr) == 4 else 0
+        if scope and "%" not in host:
+            host = f"{host}%{_zone_name(scope)}"
+        return cls(host, port)
+
+
+class Host(NamedTuple):
+    """A parsed host: either a name or a numeric address.
+
+    Attributes:
+        text: as the caller wrote it, for messages.
+        name: the name in A-labels, lower case, without a trailing dot; None for a numeric host.
+        address: the numeric address in its canonical spelling, with %zone; None for a name.
+        rooted: the name was written with a trailing dot: no search domains apply.
+    """
+
+    text: str
+    name: str | None
+    address: str | None
+    rooted: bool = False
+
+    @property
+    def family(self) -> socket.AddressFamily | None:
+        """The family of a numeric host; None for a name."""
+        if self.address is None:
+            return None
+        return socket.AF_INET6 if ":" in self.address else socket.AF_INET
+
+
+def parse_host(host: HostSpec, what: str = "host") -> Host:
+    """Parse a host: a name, a numeric string, an IPv4 integer, or an ipaddress value.
+
+    Args:
+        host: an integer has the most significant byte first: 0x7F000001 is 127.0.0.1.
+        what: the argument's name, for messages.
+
+    Raises:
+        TypeError: another type.
+        ValueError: not a host; the message names the value and what is allowed.
+        SocketCreateError: the zone names no interface of this machine (also a ValueError).
+    """
+    if isinstance(host, str):
+        return _parse_text(host, what)
+    if isinstance(host, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return _numeric(str(host), str(host), what)
+    if isinstance(host, int) and not isinstance(host, bool):
+        if not 0 <= host <= 0xFFFFFFFF:
+            raise ValueError(f"{what}={host} is not allowed: an IPv4 address as an integer is 0 to 0xFFFFFFFF")
+        address = str(ipaddress.IPv4Address(host))
+        return Host(address, None, address)
+    raise TypeError(
+        f"{what}={host!r} is not allowed: it must be a name or numeric address (str), "
+        "an IPv4 address as int, or an ipaddress.IPv4Address or IPv6Address"
+    )
+
+
+def parse_service(service: ServiceSpec, protocol: str = "tcp", what: str = "service") -> int:
+    """The port of a service: an integer from 0 to 65535, a string of digits, or a service name.
+
+    Names are looked up in the system's services file and then in a small table of the common ones, because
+    slim containers have no such file.
+
+    Raises:
+        TypeError: neither int nor str.
+        ValueError: no port number, or an empty name.
+        SocketCreateError: an unknown service name (also a ValueError).
+    """
+    if isinstance(service, bool) or not isinstance(service, (int, str)):
+        raise TypeError(f"{what}={service!r} is not allowed: it must be a port number or a service name")
+    if isinstance(service, str):
+        if not service or "\0" in service:
+            raise ValueError(f"{what}={service!r} is not allowed: it must be a port number or a service name")
+        if not (service.isascii() and service.isdecimal()):
+            return _named_port(service, protocol, what)
+        service = int(service) if len(service) <= 10 else 0x10000
+    if not 0 <= service <= 0xFFFF:
+        raise ValueError(f"{what}={service!r} is not allowed: a port is a number from 0 to 65535")
+    return service
+
+
+def scope_id(zone: str, where: str = "") -> int:
+    """The scope id of a zone: a decimal number, or the name of an interface of this machine.
+
+    ``where`` is added to the message: the address that the zone is part of.
+
+    Raises:
+        SocketCreateError: no such interface (also a ValueError).
+    """
+    if zone.isascii() and zone.isdecimal():
+        return int(zone)
+    try:
+        return socket.if_nametoindex(zone)
+    except (OSError, ValueError) as error:
+        message = f"there is no network interface {zone!r} on this machine{where}"
+        raise with_kin(SocketCreateError, ValueError)(message, operation="address", address=zone) from error
+
+
+# What a slim container, which has no services file, is asked for most.
+_COMMON_SERVICES = {
+    "echo": 7, "discard": 9, "daytime": 13, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "time": 37,
+    "domain": 53, "gopher": 70, "finger": 79, "http": 80, "www": 80, "pop3": 110, "nntp": 119, "ntp": 123,
+    "imap": 143, "imap2": 143, "snmp": 161, "irc": 194, "ldap": 389, "https": 443, "submissions": 465,
+    "smtps": 465, "syslog": 514, "rtsp": 554, "submission": 587, "ldaps": 636, "domain-s": 853, "rsync": 873,
+    "ftps": 990, "telnets": 992, "imaps": 993, "pop3s": 995, "socks": 1080, "mqtt": 1883, "nfs": 2049,
+    "mysql": 3306, "postgresql": 5432, "amqp": 5672, "redis": 6379, "ircs-u": 6697, "http-alt": 8080,
+    "secure-mqtt": 8883,
+}  # fmt: skip
+
+_NOT_IN_NAMES = re.compile(r"[\x00-\x20\x7f/:?#\[\]@%\\<>\"^`{|}]")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+
+
+def _parse_text(text: str, what: str) -> Host:
+    if not text:
+        raise ValueError(f"{what}='' is not allowed: it must not be empty")
+    if ":" in text:
+        return _numeric(text, text, what)
+    name = _a_labels(text, what)
+    rooted = name.endswith(".") and len(name) > 1
+    if rooted:
+        name = name[:-1]
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):
+        return _numeric(name, text, what)
+    _check_name(name, text, what)
+    return Host(text, name, None, rooted)
+
+
+def _numeric(address: str, text: str, what: str) -> Host:
+    bare, percent, zone = address.partition("%")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    try:
+        packed = socket.inet_pton(family, bare)
+    except (OSError, ValueError):
+        raise ValueError(f"{what}={text!r} is not allowed: {_what_is_wrong(text)}") from None
+    canonical = socket.inet_ntop(family, packed)
+    if percent:
+        if not zone or _NOT_IN_NAMES.search(zone):
+            raise ValueError(f"{what}={text!r} is not allowed: {zone!r} is no zone (an interface's name or number)")
+        scope_id(zone, f" ({what}={text!r})")
+        canonical = f"{canonical}%{zone}"
+    return Host(text, None, canonical)
+
+
+def _what_is_wrong(text: str) -> str:
+    if "://" in text:
+        return "this is a URL; give its host alone"
+    if text.startswith("["):
+        return "an IPv6 address is written without brackets here, and the port is given as the service"
+    if text.count(":") == 1:
+        return "this looks like host:port; give the port as the service"
+    if ":" in text:
+        return "not a numeric IPv6 address"
+    return "an IPv4 address has four decimal parts from 0 to 255, without leading zeros"
+
+
+def _a_labels(text: str, what: str) -> str:
+    if text.isascii():
+        return text.lower()
+    import idna
+
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        labels = [label if label.isascii() else idna.alabel(label).decode() for label in mapped.split(".")]
+    except UnicodeError as error:
+        raise ValueError(f"{what}={text!r} is not allowed: not a name that IDNA 2008 can encode ({error})") from error
+    return ".".join(labels).lower()
+
+
+def _check_name(name: str, text: str, what: str) -> None:
+    bad = _NOT_IN_NAMES.search(name)
+    if bad:
+        raise ValueError(f"{what}={text!r} is not allowed: a name has no {bad.group()!r} in it")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"{what}={text!r} is not allowed: a name has at most {LONGEST_NAME} characters")
+    for label in name.split("."):
+        if not 0 < len(label) <= LONGEST_LABEL:
+            raise ValueError(
+                f"{what}={text!r} is not allowed: every part of a name has 1 to {LONGEST_LABEL} characters"
+            )
+
+
+def _named_port(service: str, protocol: str, what: str) -> int:
+    try:
+        return socket.getservbyname(service, protocol)
+    except (OSError, UnicodeError) as error:
+        if service.lower() in _COMMON_SERVICES:
+            return _COMMON_SERVICES[service.lower()]
+        message = (
+            f"{what}={service!r} is unknown: neither this machine's services file nor landline knows it; "
+            "give the port number"
+        )
+        raise with_kin(SocketCreateError, ValueError)(message, operation="service", address=service) from error
+
+
+def _zone_name(scope: int) -> str:
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:
+        return str(scope)

@@ -1,0 +1,356 @@
+"""The front door: open_tcp_stream() and connect_to_tcp_server().
+
+All arguments are checked first, before anything is opened: wrong ones raise TypeError or ValueError whatever
+``errorp`` says, because they are mistakes in the program and not news from the network.
+
+Source: LispWorks manual, open-tcp-stream, connect-to-tcp-server and 25.3 (hosts and services).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Literal, overload
+
+from ..address import Host, HostSpec, ServiceSpec, parse_host, parse_service
+from ..deadline import checked_timeout
+from ..engine.race import ATTEMPT_DELAY, Race
+from ..engine.text import checked_text_arguments
+from ..errors import SocketError
+from ..options import KeepAlive, SocketOptions
+from .cancel import Cancel
+from .channel import Direction, checked_direction
+from .connect import Connected, Target, connect
+from .stream import SocketStream
+from .text_stream import TextSocketStream
+from .transport import PlainTransport
+
+__all__ = ["connect_to_tcp_server", "open_tcp_stream"]
+
+
+@overload
+def open_tcp_stream(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = ...,
+    element_type: type[bytes] = ...,
+    encoding: str = ...,
+    errors: str = ...,
+    newline: str | None = ...,
+    errorp: Literal[True] = ...,
+    timeout: float | None = ...,
+    read_timeout: float | None = ...,
+    write_timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> SocketStream: ...
+
+
+@overload
+def open_tcp_stream(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = ...,
+    element_type: type[str],
+    encoding: str = ...,
+    errors: str = ...,
+    newline: str | None = ...,
+    errorp: Literal[True] = ...,
+    timeout: float | None = ...,
+    read_timeout: float | None = ...,
+    write_timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> TextSocketStream: ...
+
+
+@overload
+def open_tcp_stream(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = ...,
+    element_type: type[bytes] = ...,
+    encoding: str = ...,
+    errors: str = ...,
+    newline: str | None = ...,
+    errorp: Literal[False] | None,
+    timeout: float | None = ...,
+    read_timeout: float | None = ...,
+    write_timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> tuple[SocketStream, None] | tuple[None, SocketError]: ...
+
+
+@overload
+def open_tcp_stream(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = ...,
+    element_type: type[str],
+    encoding: str = ...,
+    errors: str = ...,
+    newline: str | None = ...,
+    errorp: Literal[False] | None,
+    timeout: float | None = ...,
+    read_timeout: float | None = ...,
+    write_timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> tuple[TextSocketStream, None] | tuple[None, SocketError]: ...
+
+
+def open_tcp_stream(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = "io",
+    element_type: type[bytes] | type[str] = bytes,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    newline: str | None = None,
+    errorp: bool | None = True,
+    timeout: float | None = None,
+    read_timeout: float | None = None,
+    write_timeout: float | None = None,
+    local_address: HostSpec | None = None,
+    local_port: ServiceSpec | None = None,
+    ipv6: bool | Literal["any"] | None = "any",
+    nodelay: object = True,
+    keepalive: bool | KeepAlive | None = False,
+    socket_configure_callback: Callable[[socket.socket], object] | None = None,
+    attempt_delay: float = ATTEMPT_DELAY,
+    cancel: Cancel | None = None,
+) -> Any:
+    """Connect to a server and return a stream.
+
+    The fastest working address wins (RFC 8305): names are looked up in both families at once, and the next
+    address is tried when one has failed or has not answered for ``attempt_delay`` seconds.
+
+    Args:
+        host: a name, a numeric address ("192.0.2.1", "fe80::1%eth0"), an IPv4 address as int (most significant
+            byte first), or an ipaddress value.
+        service: a port, a string of digits, or a service name ("http").
+        direction: "input", "output" or "io": what the stream allows.
+        element_type: bytes gives a SocketStream, str a TextSocketStream with ``encoding``, ``errors`` and
+            ``newline``, which are as for open().
+        errorp: False returns (stream, None) or (None, condition) instead of raising conditions.
+        timeout: seconds for the whole opening: the lookup and every attempt. None: as long as it takes.
+        read_timeout, write_timeout: the stream's idle limits in seconds; None is no limit, 0 does not wait.
+        local_address, local_port: what to bind to, given like host and service; None lets the system choose.
+            A local address of one family restricts the race to it.
+        ipv6: "any" for both families, True for IPv6 only, False or None for IPv4 only.
+        nodelay: TCP_NODELAY.
+        keepalive: SO_KEEPALIVE: True, KeepAlive(idle, interval, count), or detect_dead_peer(seconds).
+        socket_configure_callback: called with each socket before it is bound and connected; what it raises
+            is that attempt's failure.
+        attempt_delay: seconds between attempts, from 0.01 to 2.
+        cancel: ends the opening from another thread, with StreamClosed.
+
+    Raises:
+        TypeError, ValueError: a wrong argument, named; also with errorp=False. Nothing was opened.
+        SocketCreateError: local work failed: an unknown service, a bad local address, no descriptors.
+        HostLookupError: the name was not found.
+        SocketConnectError: every attempt failed; also ConnectionRefusedError and the like, where all
+            attempts failed for that one reason.
+        ConnectTimeout: the time was over.
+        StreamClosed: ``cancel`` was set.
+
+    After any of them nothing is left open. KeyboardInterrupt ends the opening as cleanly.
+
+    Source: LispWorks manual, open-tcp-stream; RFC 8305 sections 3 to 5.
+    """
+    checked_direction(direction)
+    if element_type not in (bytes, str):
+        raise ValueError(f"element_type={element_type!r} is not allowed: it must be bytes or str")
+    if element_type is str:
+        checked_text_arguments(encoding, errors, newline)
+    read_timeout = checked_timeout(read_timeout, "read_timeout")
+    write_timeout = checked_timeout(write_timeout, "write_timeout")
+
+    def wrap(connected: Connected) -> SocketStream | TextSocketStream:
+        stream = SocketStream._over(
+            PlainTransport(connected.sock),
+            direction=direction,
+            peer_address=connected.peer_address,
+            local_address=connected.local_address,
+            report=connected.report,
+        )
+        stream._channel.read_timeout = read_timeout
+        stream._channel.write_timeout = write_timeout
+        return stream if element_type is bytes else TextSocketStream(stream, encoding, errors, newline)
+
+    return _open(
+        host, service, timeout, errorp, cancel, wrap,
+        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
+    )  # fmt: skip
+
+
+@overload
+def connect_to_tcp_server(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    errorp: Literal[True] = ...,
+    timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> socket.socket: ...
+
+
+@overload
+def connect_to_tcp_server(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    errorp: Literal[False] | None,
+    timeout: float | None = ...,
+    local_address: HostSpec | None = ...,
+    local_port: ServiceSpec | None = ...,
+    ipv6: bool | Literal["any"] | None = ...,
+    nodelay: object = ...,
+    keepalive: bool | KeepAlive | None = ...,
+    socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    attempt_delay: float = ...,
+    cancel: Cancel | None = ...,
+) -> tuple[socket.socket, None] | tuple[None, SocketError]: ...
+
+
+def connect_to_tcp_server(
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    errorp: bool | None = True,
+    timeout: float | None = None,
+    local_address: HostSpec | None = None,
+    local_port: ServiceSpec | None = None,
+    ipv6: bool | Literal["any"] | None = "any",
+    nodelay: object = True,
+    keepalive: bool | KeepAlive | None = False,
+    socket_configure_callback: Callable[[socket.socket], object] | None = None,
+    attempt_delay: float = ATTEMPT_DELAY,
+    cancel: Cancel | None = None,
+) -> Any:
+    """Connect as open_tcp_stream() does, and return the connected socket: blocking, without time limits.
+
+    Arguments, errors and what holds after them are those of open_tcp_stream(). SocketStream(sock) makes a
+    stream of it later.
+
+    Source: LispWorks manual, connect-to-tcp-server.
+    """
+
+    def wrap(connected: Connected) -> socket.socket:
+        connected.sock.setblocking(True)
+        return connected.sock
+
+    return _open(
+        host, service, timeout, errorp, cancel, wrap,
+        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
+    )  # fmt: skip
+
+
+def _open(
+    host: HostSpec,
+    service: ServiceSpec,
+    timeout: float | None,
+    errorp: bool | None,
+    cancel: Cancel | None,
+    wrap: Callable[[Connected], Any],
+    *how: Any,
+) -> Any:
+    try:
+        timeout = checked_timeout(timeout, "timeout")
+        made = wrap(connect(_target(host, service, *how), timeout, cancel))
+    except SocketError as condition:
+        if errorp:
+            raise
+        return None, condition
+    return made if errorp else (made, None)
+
+
+def _target(
+    host: HostSpec,
+    service: ServiceSpec,
+    local_address: HostSpec | None,
+    local_port: ServiceSpec | None,
+    ipv6: bool | Literal["any"] | None,
+    nodelay: object,
+    keepalive: bool | KeepAlive | None,
+    callback: Callable[[socket.socket], object] | None,
+    attempt_delay: float,
+) -> Target:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"socket_configure_callback={callback!r} is not allowed: it must be callable, or None")
+    Race((), attempt_delay=attempt_delay)  # the race knows what delays it takes
+    parsed = parse_host(host)
+    local = None if local_address is None else parse_host(local_address, "local_address")
+    families = _families(ipv6)
+    families = _restricted(families, parsed, f"host={host!r}", ipv6)
+    families = _restricted(families, local, f"local_address={local_address!r}", ipv6, parsed)
+    return Target(
+        parsed,
+        parse_service(service),
+        families,
+        local,
+        0 if local_port is None else parse_service(local_port, what="local_port"),
+        SocketOptions.checked(nodelay, keepalive),
+        callback,
+        attempt_delay,
+    )
+
+
+def _families(ipv6: object) -> tuple[int, ...]:
+    if ipv6 == "any":
+        return (socket.AF_INET6, socket.AF_INET)
+    if ipv6 is True:
+        return (socket.AF_INET6,)
+    if ipv6 is False or ipv6 is None:
+        return (socket.AF_INET,)
+    raise ValueError(f"ipv6={ipv6!r} is not allowed: it must be 'any', True (only IPv6), or False or None (only IPv4)")
+
+
+def _restricted(
+    families: tuple[int, ...], host: Host | None, said: str, ipv6: object, other: Host | None = None
+) -> tuple[int, ...]:
+    """``families``, less those that a numeric host rules out."""
+    if host is None or host.family is None:
+        return families
+    if host.family in families:
+        return (host.family,)
+    against = f"ipv6={ipv6!r}" if other is None or other.family is None else f"host={other.text!r}"
+    kind = "IPv6" if host.family == socket.AF_INET6 else "IPv4"
+    raise ValueError(f"{said} is not allowed with {against}: it is an {kind} address")

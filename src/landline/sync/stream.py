@@ -1,0 +1,429 @@
+"""SocketStream: a connection that reads and writes like a Python file, and pauses where others break.
+
+It is an io.BufferedIOBase, so whatever takes a binary file takes it. Three things differ from a file object
+that socket.makefile() gives:
+
+* The buffer is ours and outlives every timeout. A method that cannot finish consumes nothing.
+* A read that would block first sends what is pending; close() sends it, within a bound.
+* Another thread may write, close or abort while one reads.
+
+The fast paths are one Python call around one C call: readline() and read_exactly() ask the receive buffer's
+block directly and come back to this file only when that gives too little.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..address import SocketAddress
+from ..deadline import checked_timeout
+from ..engine.receive import Overrun
+from ..errors import IncompleteRead, LimitOverrun, WriteTimeout
+from ..report import ConnectionReport
+from .channel import RECEIVE_SIZE, Channel, Direction, checked_direction
+from .face import StreamFace
+from .lines import iterate_lines, read_lines
+from .transport import PlainTransport, Transport
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+__all__ = ["SocketStream"]
+
+LINE_LIMIT = 1 << 20
+"""The longest line readline() takes unless told otherwise: 16 times what h11, node or nginx allow a header."""
+
+LARGEST_RECEIVE = 1 << 18
+"""Counted reads ask for no more than this at once; larger receives bring nothing and cost memory."""
+
+
+class SocketStream(StreamFace, io.BufferedIOBase):
+    """A byte stream over a connected socket.
+
+    Made by open_tcp_stream() and by servers; from a connected stream socket of one's own it is made
+    directly, and owns the socket from then on.
+
+    Args:
+        sock: a connected stream socket.
+        direction: "input" (no writing), "output" (no reading) or "io".
+        read_timeout, write_timeout: seconds without progress before ReadTimeout or WriteTimeout; None is no
+            limit, 0 does not wait. Settable attributes.
+
+    Attributes:
+        line_limit: the longest line, in bytes, that readline() takes without a size (1 MiB). Settable.
+
+    After ReadTimeout nothing was consumed and the same call goes on; after WriteTimeout everything was
+    accepted and flush() goes on; after close() or abort() every operation raises StreamClosed, which is also
+    a ValueError. Any other SocketIOError means that the connection is over.
+
+    Source: LispWorks manual, socket-stream.
+    """
+
+    __slots__ = ("_channel", "_received", "line_limit")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        direction: Direction = "io",
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+    ) -> None:
+        checked_direction(direction)
+        read_timeout = checked_timeout(read_timeout, "read_timeout")
+        write_timeout = checked_timeout(write_timeout, "write_timeout")
+        self._begin(PlainTransport(sock), direction, _address(sock.getpeername), _address(sock.getsockname), None)
+        self._channel.read_timeout = read_timeout
+        self._channel.write_timeout = write_timeout
+
+    @classmethod
+    def _over(
+        cls,
+        transport: Transport,
+        *,
+        direction: Direction = "io",
+        peer_address: SocketAddress | None = None,
+        local_address: SocketAddress | None = None,
+        report: ConnectionReport | None = None,
+    ) -> Self:
+        """A stream over a transport, for whoever has made the connection (open_tcp_stream, servers)."""
+        self = cls.__new__(cls)
+        self._begin(transport, direction, peer_address, local_address, report)
+        return self
+
+    def _begin(
+        self,
+        transport: Transport,
+        direction: Direction,
+        peer_address: SocketAddress | None,
+        local_address: SocketAddress | None,
+        report: ConnectionReport | None,
+    ) -> None:
+        self.line_limit = LINE_LIMIT
+        self._channel = Channel(
+            transport,
+            peer_address=peer_address,
+            local_address=local_address,
+            report=report,
+            direction=direction,
+        )
+        self._received = self._channel.received
+
+    # Reading
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """A line with its b"\\n"; without it at the peer's end; b"" when nothing is left.
+
+        Args:
+            size: at most so many bytes of it, as io has it. Without a size, line_limit is the bound.
+
+        Raises:
+            ReadTimeout, LimitOverrun: nothing was consumed.
+            SocketIOError: the connection failed.
+        """
+        return self._received.readline(size) or self._read_line(size)
+
+    def read_exactly(self, count: int, /) -> bytes:
+        """``count`` bytes.
+
+        Raises:
+            ReadTimeout: nothing was consumed.
+            IncompleteRead: the peer ended before; its ``partial`` has been consumed.
+            SocketIOError: the connection failed.
+        """
+        data = self._received.read(count)
+        if len(data) == count:
+            return data
+        self._received.unread(data)
+        if count < 0:
+            raise ValueError(f"count={count} is not allowed: it must be 0 or more")
+        data = self._read_counted(count)
+        if len(data) < count:
+            raise IncompleteRead(data, count)
+        return data
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """``size`` bytes, fewer only at the peer's end; everything up to the peer's end without a size."""
+        if size is None or size < 0:
+            self._check_readable()
+            while self._channel.fill():
+                pass
+            return self._received.take_all()
+        data = self._received.read(size)
+        if len(data) == size and size:
+            return data
+        self._received.unread(data)
+        return self._read_counted(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """What is there, up to ``size`` bytes; waits only when nothing is. b"" at the peer's end."""
+        self._check_readable()
+        if size == 0:
+            return b""
+        most = size if size > 0 else LARGEST_RECEIVE
+        if len(self._received) == 0:
+            if size < 0 or size >= RECEIVE_SIZE:
+                return self._channel.receive(min(most, LARGEST_RECEIVE))
+            self._channel.fill()
+        return self._received.take_some(most)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill ``buffer``; returns how many bytes, fewer than its size only at the peer's end.
+
+        After ReadTimeout nothing was consumed: what had come goes back into the stream's own buffer.
+        """
+        return self._read_into(buffer, once=False)
+
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        """What is there, into ``buffer``; waits only when nothing is. Returns the number of bytes, 0 at the end."""
+        return self._read_into(buffer, once=True)
+
+    def read_until(self, separator: bytes, limit: int | None = None) -> bytes:
+        """Everything through the next ``separator``, which is included.
+
+        Args:
+            limit: the most bytes this may be, separator included; line_limit if not given.
+
+        Raises:
+            ReadTimeout, LimitOverrun: nothing was consumed.
+            IncompleteRead: the peer ended before; its ``partial`` has been consumed, ``expected`` is None.
+        """
+        self._check_readable()
+        if not isinstance(separator, (bytes, bytearray)) or not separator:
+            raise ValueError(f"separator={separator!r} is not allowed: it must be bytes, at least one")
+        limit = self.line_limit if limit is None else limit
+        separator = bytes(separator)
+        while True:
+            try:
+                data = self._received.take_until(separator, limit)
+            except Overrun:
+                raise self._overrun(f"no separator {separator!r}", limit) from None
+            if data is not None:
+                return data
+            if not self._channel.fill():
+                raise IncompleteRead(self._received.take_all(), None)
+
+    def read_no_hang(self, size: int = -1, /) -> bytes | None:
+        """What has arrived, up to ``size`` bytes, without waiting. None: nothing yet. b"": the peer has ended.
+
+        Source: LispWorks manual, read-char-no-hang in open-tcp-stream's example.
+        """
+        self._check_readable()
+        if size == 0:
+            return b"" if self._received else None
+        if not len(self._received):
+            data = self._channel.receive_now(RECEIVE_SIZE)
+            if not data:
+                return data
+            self._received.feed(data)
+        return self._received.take_some(size if size > 0 else len(self._received))
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Bytes at the front, without taking them; waits only when none are there. b"" at the peer's end."""
+        self._check_readable()
+        if not len(self._received):
+            self._channel.fill()
+        return self._received.peek()
+
+    def unread(self, data: ReadableBuffer, /) -> None:
+        """Put ``data`` back: the next read gives it first."""
+        self._check_readable()
+        self._received.unread(bytes(_view(data)))
+
+    def input_ready(self) -> bool:
+        """A read would give something without waiting: bytes, the peer's end, or a failure."""
+        self._check_readable()
+        return self._channel.input_ready()
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """All lines up to the peer's end; with a ``hint``, no more once so many bytes have come."""
+        return read_lines(self, hint, lambda lines: self._put_back(b"".join(lines)))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Lines up to the peer's end. After a timeout the same iterator goes on."""
+        return iterate_lines(self._next_block)
+
+    def __next__(self) -> bytes:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def _read_line(self, size: int | None) -> bytes:
+        self._check_readable()
+        if size == 0:
+            return b""
+        if size is not None and size > 0:
+            return self._read_sized_line(size)
+        block = self._next_block()
+        return block.readline() if isinstance(block, io.BytesIO) else block
+
+    def _next_block(self) -> io.BytesIO | bytes:
+        """A block with at least one line; at the peer's end what is left instead."""
+        while True:
+            try:
+                block = self._received.next_lines(self.line_limit)
+            except Overrun:
+                raise self._overrun("no line end", self.line_limit) from None
+            if block is not None:
+                return block
+            if not self._channel.fill():
+                return self._received.take_all()
+
+    def _read_sized_line(self, size: int) -> bytes:
+        while True:
+            try:
+                line = self._received.take_until(b"\n", size)
+            except Overrun:
+                line = self._received.take_exactly(size)
+            if line is not None:
+                return line
+            if not self._channel.fill():
+                return self._received.take_all()
+
+    def _read_counted(self, count: int) -> bytes:
+        """``count`` bytes, fewer at the peer's end."""
+        self._check_readable()
+        received = self._received
+        while count - len(received) < RECEIVE_SIZE:
+            data = received.take_exactly(count)
+            if data is not None:
+                return data
+            if not self._channel.fill():
+                return received.take_all()
+        return self._read_much(count)
+
+    def _read_much(self, count: int) -> bytes:
+        # Past the buffer, piece by piece: joined once, instead of copied into a growing buffer.
+        pieces = [self._received.take_all()]
+        missing = count - len(pieces[0])
+        try:
+            while missing > 0:
+                piece = self._channel.receive(min(missing, LARGEST_RECEIVE))
+                if not piece:
+                    break
+                pieces.append(piece)
+                missing -= len(piece)
+        except BaseException:
+            self._put_back(b"".join(pieces))
+            raise
+        return b"".join(pieces)
+
+    def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
+        self._check_readable()
+        view = memoryview(buffer).cast("B")
+        head = self._received.take_some(len(view)) if len(self._received) else b""
+        count = len(head)
+        view[:count] = head
+        try:
+            while count < len(view) and not (once and count):
+                received = self._channel.receive_into(view[count:]) if not len(self._received) else 0
+                if received:
+                    count += received
+                    continue
+                more = self._received.take_some(len(view) - count)
+                if not more:
+                    break
+                view[count : count + len(more)] = more
+                count += len(more)
+        except BaseException:
+            self._put_back(bytes(view[:count]))
+            raise
+        return count
+
+    def _put_back(self, data: bytes) -> None:
+        """After a call that failed: what it had taken is as if it had not been."""
+        if not self._channel.closed:
+            self._received.unread(data)
+
+    def _check_readable(self) -> None:
+        self._channel.check_open()
+        if self._channel.direction == "output":
+            raise io.UnsupportedOperation("this stream is for output only (direction='output')")
+
+    def _overrun(self, what: str, limit: int) -> LimitOverrun:
+        return LimitOverrun(
+            f"{what} within {limit} bytes; nothing was consumed",
+            limit=limit,
+            operation="receive",
+            address=self.peer_address,
+            report=self.report,
+        )
+
+    # Writing
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take over all of ``data``, and send when more than 64 KiB are pending. Returns its length in bytes.
+
+        Raises:
+            WriteTimeout: all of it was accepted; flush() goes on sending. Do not write it again.
+            SocketIOError: the connection failed.
+        """
+        if type(data) is bytes and self._channel.accept_small(data):
+            return len(data)
+        view = _view(data)
+        self._check_writable()
+        self._channel.write(view)
+        return len(view)
+
+    def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
+        """Take over all of ``lines``, whatever happens; raises what write() raises, when all are taken over."""
+        timeout: WriteTimeout | None = None
+        for line in lines:
+            if timeout is not None:
+                self._channel.accept(memoryview(bytes(_view(line))))
+                continue
+            try:
+                self.write(line)
+            except WriteTimeout as error:
+                timeout = error
+        if timeout is not None:
+            timeout.accepted = self._channel.sending.accepted
+            raise timeout
+
+    def flush(self) -> None:
+        """Send what is pending. Raises as write() does; after WriteTimeout, flush() again goes on."""
+        self._channel.flush()
+
+    def _check_writable(self) -> None:
+        self._channel.check_open()
+        if self._channel.direction == "input":
+            raise io.UnsupportedOperation("this stream is for input only (direction='input')")
+
+    # Ending
+
+    def detach(self) -> socket.socket:  # type: ignore[override]
+        """Send what is pending, and give the socket away: blocking, without time limits, owned by the caller.
+
+        Raises:
+            ValueError: received bytes have not been read, or another thread is inside. Nothing has changed.
+        """
+        return self._channel.detach()
+
+    def __del__(self) -> None:
+        channel = getattr(self, "_channel", None)
+        if channel is not None and not channel.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            channel.release_now()
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<{type(self).__name__} {self.local_address} -> {self.peer_address} {self._channel.direction}{state}>"
+
+
+def _view(data: ReadableBuffer) -> memoryview:
+    if isinstance(data, str):
+        raise TypeError("a bytes-like object is required, not str (open with element_type=str to write text)")
+    view = memoryview(data)
+    return view if view.format == "B" and view.ndim == 1 and view.contiguous else memoryview(view.tobytes())
+
+
+def _address(name: Callable[[], Any]) -> SocketAddress | None:
+    address = name()
+    return SocketAddress.from_sockaddr(address) if isinstance(address, tuple) else None
