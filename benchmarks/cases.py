@@ -1,0 +1,90 @@
+"""What is measured, in which units, and what must come out.
+
+A case is a job that every peer does in its own way: the method of the case's name. All of them
+return seconds for a number of operations (memory: bytes for a number of streams), so that one
+harness serves all; how a number is shown is the case's own business.
+
+Targets compare like with like: a call that obeys a time limit with one that does, iteration
+with iteration. "time" is ours divided by theirs, at most; "speed" is the reverse, at least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .wire import CHUNK_SIZE
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    unit: Literal["us", "ms", "M/s", "GB/s", "bytes"]
+    count: int | None = None
+    """Operations in a sample where that is fixed; None: as many as fill the time of a sample."""
+
+    def shown(self, value: float) -> str:
+        """One operation's seconds (or one stream's bytes) in the unit of this case."""
+        match self.unit:
+            case "us":
+                return f"{value * 1e6:.2f} us"
+            case "ms":
+                return f"{value * 1e3:.2f} ms"
+            case "M/s":
+                return f"{1e-6 / value:.2f} M/s"
+            case "GB/s":
+                return f"{CHUNK_SIZE / value / 1e9:.2f} GB/s"
+            case "bytes":
+                return f"{value:.0f} bytes"
+
+
+CASES = (
+    Case("round_trip", "round trip: write 64 bytes, read exactly 64", "us"),
+    Case("readline", "lines of 80 bytes, readline()", "M/s"),
+    Case("iterate", "lines of 80 bytes, iterated", "M/s"),
+    Case("text_readline", "lines of 80 characters as str, readline()", "M/s"),
+    Case("text_iterate", "lines of 80 characters as str, iterated", "M/s"),
+    Case("frames", "frames: read exactly 16 bytes", "M/s"),
+    Case("until", "lines of 80 bytes, read until CR LF", "M/s"),
+    Case("bulk_read", "bulk read, at most 256 KiB a call", "GB/s"),
+    Case("bulk_write", "bulk write, 256 KiB a call", "GB/s"),
+    Case("small_writes", "writes of 80 bytes", "M/s"),
+    Case("connect", "connect to a numeric host and close", "us"),
+    Case("memory", "Python memory of one idle open stream", "bytes", count=200),
+    Case("import_time", "import, in a fresh interpreter", "ms", count=1),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    case: str
+    kind: Literal["time", "speed", "bytes"]
+    limit: float
+    peer: str = ""
+    ours: str = "landline"
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.kind == "speed" else value <= self.limit
+
+    def __str__(self) -> str:
+        if self.kind == "bytes":
+            return f"{self.case}: {self.ours} at most {self.limit:g} bytes"
+        bound = "at least" if self.kind == "speed" else "at most"
+        return f"{self.case}: {self.kind} of {self.ours} {bound} {self.limit:.2f} x {self.peer}"
+
+
+TARGETS = (
+    Target("round_trip", "time", 1.10, "C client"),
+    Target("round_trip", "time", 0.75, "makefile, timeout"),
+    Target("readline", "speed", 1.0, "makefile"),
+    Target("readline", "speed", 5.0, "asyncio"),
+    Target("iterate", "speed", 1.5, "makefile"),
+    Target("text_readline", "speed", 1.0, "makefile"),
+    Target("text_iterate", "speed", 1.3, "makefile"),
+    Target("bulk_read", "speed", 0.95, "socket"),
+    Target("connect", "time", 1.25, "socket", ours="landline, no timeout"),
+    Target("connect", "time", 1.25, "socket, timeout"),
+    Target("memory", "bytes", 4096),
+    Target("import_time", "time", 1.5, "socket"),
+)

@@ -1,0 +1,179 @@
+/* The limit: what each case costs when a person writes it in C, by hand, for this one purpose.
+
+   It does the same job as the library, not less: the receive limit is set, counts are exact, lines are
+   found with memchr, short writes are collected. Called as "client CASE PORT COUNT"; a tenth of
+   COUNT is done first, unmeasured; prints the nanoseconds that COUNT operations took. */
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MESSAGE = 64, FRAME = 16, LINE = 80, CHUNK = 256 * 1024, PENDING = 64 * 1024, LIMIT_SECONDS = 5 };
+
+static struct sockaddr_in server = {.sin_family = AF_INET};
+static char buffer[CHUNK], item[LINE];
+static size_t start, end;
+
+static void die(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static int dial(void) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
+        die("connect");
+    return fd;
+}
+
+static size_t receive(int fd, char *into, size_t size) {
+    ssize_t got = recv(fd, into, size, 0);
+    if (got <= 0)
+        die("recv");
+    return (size_t)got;
+}
+
+static void send_all(int fd, const char *data, size_t size) {
+    while (size > 0) {
+        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+        if (sent < 0)
+            die("send");
+        data += sent;
+        size -= (size_t)sent;
+    }
+}
+
+/* Makes room behind what is left in the buffer and receives once. */
+static void refill(int fd) {
+    memmove(buffer, buffer + start, end - start);
+    end -= start;
+    start = 0;
+    end += receive(fd, buffer + end, CHUNK - end);
+}
+
+static void round_trip(int fd, long count) {
+    while (count-- > 0) {
+        send_all(fd, item, MESSAGE);
+        for (size_t got = 0; got < MESSAGE;)
+            got += receive(fd, buffer + got, MESSAGE - got);
+    }
+}
+
+static void take_line(const char *line_end) {
+    size_t size = (size_t)(line_end - (buffer + start));
+    if (size != LINE) {
+        errno = EPROTO;
+        die("line");
+    }
+    memcpy(item, buffer + start, size);
+    start += size;
+}
+
+static void readline(int fd, long count) {
+    while (count-- > 0) {
+        char *found;
+        while ((found = memchr(buffer + start, '\n', end - start)) == NULL)
+            refill(fd);
+        take_line(found + 1);
+    }
+}
+
+static void until(int fd, long count) {
+    while (count-- > 0) {
+        char *found;
+        while ((found = memmem(buffer + start, end - start, "\r\n", 2)) == NULL)
+            refill(fd);
+        take_line(found + 2);
+    }
+}
+
+static void frames(int fd, long count) {
+    while (count-- > 0) {
+        while (end - start < FRAME)
+            refill(fd);
+        memcpy(item, buffer + start, FRAME);
+        start += FRAME;
+    }
+}
+
+static void bulk_read(int fd, long count) {
+    for (size_t left = (size_t)count * CHUNK; left > 0;)
+        left -= receive(fd, buffer, left < CHUNK ? left : CHUNK);
+}
+
+static void bulk_write(int fd, long count) {
+    while (count-- > 0)
+        send_all(fd, buffer, CHUNK);
+}
+
+static void small_writes(int fd, long count) {
+    size_t pending = 0;
+    while (count-- > 0) {
+        if (pending + LINE > PENDING) {
+            send_all(fd, buffer, pending);
+            pending = 0;
+        }
+        memcpy(buffer + pending, item, LINE);
+        pending += LINE;
+    }
+    send_all(fd, buffer, pending);
+}
+
+static void connect_and_close(int fd, long count) {
+    (void)fd;
+    while (count-- > 0)
+        close(dial());
+}
+
+static const struct {
+    const char *name;
+    void (*run)(int fd, long count);
+} cases[] = {
+    {"round_trip", round_trip}, {"readline", readline},     {"until", until},
+    {"frames", frames},         {"bulk_read", bulk_read},   {"bulk_write", bulk_write},
+    {"small_writes", small_writes}, {"connect", connect_and_close},
+};
+
+static long long now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) {
+        fprintf(stderr, "usage: client CASE PORT COUNT\n");
+        return 2;
+    }
+    long count = atol(argv[3]);
+    struct timeval limit = {LIMIT_SECONDS, 0};
+    int on = 1, fd = -1;
+    memset(buffer, 'x', sizeof buffer);
+    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    server.sin_port = htons((unsigned short)atoi(argv[2]));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (strcmp(cases[i].name, argv[1]) != 0)
+            continue;
+        if (cases[i].run != connect_and_close) {
+            fd = dial();
+            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        }
+        cases[i].run(fd, count / 10 + 1);
+        long long before = now();
+        cases[i].run(fd, count);
+        printf("%lld\n", now() - before);
+        return 0;
+    }
+    fprintf(stderr, "no such case: %s\n", argv[1]);
+    return 2;
+}

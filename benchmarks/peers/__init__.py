@@ -1,0 +1,48 @@
+"""The libraries measured, one module each; a module's PEERS lists what it offers.
+
+A peer's methods are named after the cases of `cases.py`; where it has none, it is left out of the
+case. A method opens its own connection, does `count` operations inside `timed` and returns the
+seconds. A module whose library is not installed is left out as a whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.wire import Server
+
+MODULES = (
+    "with_landline",
+    "c_client",
+    "raw_socket",
+    "makefile",
+    "asyncio_streams",
+    "uvloop_streams",
+    "trio_streams",
+    "anyio_streams",
+)
+
+
+class Peer:
+    name: str
+
+    def run(self, method: Callable[[Server, int], Any], server: Server, count: int) -> float:
+        """Call one of this peer's methods; peers with coroutine methods bring their event loop."""
+        seconds: float = method(server, count)
+        return seconds
+
+
+def available() -> tuple[list[Peer], dict[str, str]]:
+    """The peers that can be imported, and why each other module can not."""
+    peers: list[Peer] = []
+    missing: dict[str, str] = {}
+    for name in MODULES:
+        try:
+            module = importlib.import_module(f".{name}", __package__)
+        except ImportError as error:
+            missing[name] = str(error)
+        else:
+            peers.extend(module.PEERS)
+    return peers, missing
