@@ -39,7 +39,7 @@ def rank(destination: str, source: str | None) -> Rank:
         label != _policy(origin)[1],  # rule 5: prefer matching label
         -precedence,  # rule 6: prefer higher precedence
         scope,  # rule 8: prefer smaller scope
-        -_common_prefix(destination, target, origin),  # rule 9: longest matching prefix
+        -_common_prefix(target, origin),  # rule 9: longest matching prefix
     )
 
 
@@ -87,10 +87,8 @@ def _scope(address: IPv6Address) -> int:
     return _SITE_LOCAL if address.is_site_local else _GLOBAL
 
 
-def _common_prefix(text: str, target: IPv6Address, origin: IPv6Address) -> int:
-    # Rule 9 is for IPv6 only: IPv4 prefixes say nothing about closeness, and sorting by them defeats
-    # round-robin DNS. Only the 64 bits of the subnet count (RFC 6724 section 2.2).
-    if ":" not in text:
-        return 0
+def _common_prefix(target: IPv6Address, origin: IPv6Address) -> int:
+    # Only the 64 bits of the subnet count (RFC 6724 section 2.2). In them all IPv4 addresses are alike, and that is
+    # as it should be: IPv4 prefixes say nothing about closeness, and sorting by them defeats round-robin DNS.
     difference = (int(target) ^ int(origin)) >> 64
     return 64 - difference.bit_length()

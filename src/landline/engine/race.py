@@ -8,10 +8,13 @@ What others got wrong, and what holds here:
 
 * A slow attempt is never given up because the next one starts. It may still win; only winning, losing or
   the caller's own time limit ends it.
-* A failure starts the next attempt at once, whatever else is in flight.
+* A failure starts the next attempt at once, whatever else is in flight; where there is none to start, the next
+  address that comes need not wait. The RFC says nothing of failures; its 10 ms between two starts are
+  taken as the lower bound of the delay, for a failure is an answer and no load that has to be spread.
 * There is one winner. An attempt that connects after another has won is answered with Cancel, so that its
   driver closes it.
-* One family's answer (or failure) never ends the race while the other family's answer is still to come.
+* One family's answer (or failure) never ends the race while the other family's answer is still to come, nor do
+  one family's addresses use up the attempts that the other one will need.
 * Addresses are opaque. Their order inside a family is the resolver's unless ranks are given
   (engine/destination.py makes them); ranks also decide which family goes first.
 
@@ -24,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-__all__ = ["Action", "Cancel", "Lost", "Race", "Start", "Won"]
+__all__ = ["Action", "Cancel", "Lost", "Race", "Start", "Won", "checked_attempt_delay"]
 
 A = TypeVar("A", bound=Hashable)
 
@@ -35,7 +38,7 @@ ATTEMPT_DELAY = 0.250
 """RFC 8305 section 5: Connection Attempt Delay, the recommended value (seconds)."""
 
 SHORTEST_ATTEMPT_DELAY = 0.010
-"""RFC 8305 section 5: it must not be under 10 ms."""
+"""RFC 8305 section 5: it must not be under 10 ms. (100 ms are recommended; who asks for less knows the network.)"""
 
 LONGEST_ATTEMPT_DELAY = 2.0
 """RFC 8305 section 5: the recommended upper bound."""
@@ -46,6 +49,10 @@ MOST_IN_FLIGHT = 6
 MOST_ADDRESSES = 32
 """Addresses tried for one name: a hostile or broken zone with thousands must not turn us into a scanner."""
 
+MOST_WHILE_AWAITING = MOST_ADDRESSES // 2
+"""Of these, the most that are tried before every lookup has answered. On a machine without IPv6 any number of IPv6
+addresses fails within a millisecond, and the IPv4 answer that comes a moment later must still find room."""
+
 
 class Start(NamedTuple, Generic[A]):
     """Begin connecting to ``address``; later events name it by ``attempt``."""
@@ -55,7 +62,7 @@ class Start(NamedTuple, Generic[A]):
 
 
 class Cancel(NamedTuple):
-    """Close this attempt: another one won."""
+    """Close this attempt: another one won, or the race is over. It may be closed already."""
 
     attempt: int
 
@@ -79,23 +86,30 @@ class Lost(NamedTuple):
 Action: TypeAlias = "Start[A] | Cancel | Won | Lost"
 
 
+def checked_attempt_delay(attempt_delay: float) -> None:
+    """Raises ValueError unless it is a number in range. A value that is no number (None) gets the same sentence."""
+    number = isinstance(attempt_delay, (int, float))
+    if not number or not SHORTEST_ATTEMPT_DELAY <= attempt_delay <= LONGEST_ATTEMPT_DELAY:
+        raise ValueError(
+            f"attempt_delay={attempt_delay!r} is not allowed: it must be from {SHORTEST_ATTEMPT_DELAY} "
+            f"to {LONGEST_ATTEMPT_DELAY} seconds (RFC 8305 section 5)"
+        )
+
+
 class Race(Generic[A]):
     """One race for one connection.
 
     Args:
         families: the families whose lookups will answer, the preferred one first.
-        attempt_delay: seconds between the starts of two attempts, from 0.01 to 2.
+        attempt_delay: seconds between the starts of two attempts, from 0.01 to 2. There is no value for "none"
+            or "never": elsewhere None and 0 have come to mean either.
 
     Raises:
-        ValueError: attempt_delay out of range.
+        ValueError: attempt_delay is no number of that range.
     """
 
     def __init__(self, families: Sequence[int], *, attempt_delay: float = ATTEMPT_DELAY) -> None:
-        if not SHORTEST_ATTEMPT_DELAY <= attempt_delay <= LONGEST_ATTEMPT_DELAY:
-            raise ValueError(
-                f"attempt_delay={attempt_delay!r} is not allowed: it must be from {SHORTEST_ATTEMPT_DELAY} "
-                f"to {LONGEST_ATTEMPT_DELAY} seconds (RFC 8305 section 5)"
-            )
+        checked_attempt_delay(attempt_delay)
         self._delay = attempt_delay
         self._families = list(families)
         self._awaited = set(families)
@@ -106,16 +120,18 @@ class Race(Generic[A]):
         self._started = 0
         self._last_family: int | None = None
         self._next_start: float | None = None
+        self._winner: int | None = None
         self._over = False
-        self.ignored = 0
-        """Addresses that were dropped because there were too many."""
+
+    @property
+    def ignored(self) -> int:
+        """Addresses that are never tried because there are too many."""
+        return max(0, len(self._known) - MOST_ADDRESSES)
 
     @property
     def wake_at(self) -> float | None:
         """When tick() is due; None when only an event can move the race on."""
-        if self._over or self._next_start is None or not self._has_untried():
-            return None
-        return self._next_start if len(self._in_flight) < MOST_IN_FLIGHT else None
+        return self._next_start if self._may_start() else None
 
     def addresses(
         self, family: int, addresses: Sequence[A], now: float, ranks: Sequence[Any] | None = None
@@ -123,20 +139,22 @@ class Race(Generic[A]):
         """The lookup of ``family`` has answered; an empty list is an answer too.
 
         Args:
-            ranks: one sortable value per address, the smallest tried first (RFC 6724); all alike if omitted.
+            ranks: one sortable value per address, the smallest tried first (RFC 6724), comparable across families;
+                all alike if omitted. Give them for every family or for none.
+
+        Raises:
+            ValueError: not as many ranks as addresses.
         """
         if family not in self._awaited or self._over:
             return []
+        if ranks is None:
+            ranks = [0] * len(addresses)
+        ranked = sorted(zip(ranks, addresses, strict=True), key=lambda pair: pair[0])
         self._awaited.discard(family)
-        ranked = sorted(zip(ranks or [0] * len(addresses), addresses, strict=True), key=lambda pair: pair[0])
         for rank, address in ranked:
-            if address in self._known:
-                continue
-            if len(self._untried[family]) < MOST_ADDRESSES:
+            if address not in self._known:
                 self._known.add(address)
                 self._untried[family].append((rank, address))
-            else:
-                self.ignored += 1
         return self._answered(now)
 
     def lookup_failed(self, family: int, error: Exception, now: float) -> list[Action[A]]:
@@ -148,20 +166,30 @@ class Race(Generic[A]):
         return self._answered(now)
 
     def failed(self, attempt: int, error: Exception, now: float) -> list[Action[A]]:
-        """An attempt has failed, perhaps before it began (socket(), bind()). Late news of a loser changes nothing."""
-        if self._in_flight.pop(attempt, None) is None or self._over:
+        """An attempt has failed, perhaps before it began (socket(), bind()). Late news of a loser changes nothing.
+
+        Raises:
+            ValueError: there is no such attempt, or it has failed before: a fault of the driver.
+        """
+        if self._over:
             return []
+        self._land(attempt)
         self._errors.append(error)
+        self._next_start = now
         return self._start(now) or self._verdict()
 
     def connected(self, attempt: int, now: float) -> list[Action[A]]:
-        """An attempt has connected: the first one wins, any later one is answered with Cancel."""
+        """An attempt has connected: the first one wins, any later one is answered with Cancel.
+
+        Raises:
+            ValueError: there is no such attempt, or it has failed before: a fault of the driver.
+        """
         del now  # every event carries its time; this one's does not change what follows
         if self._over:
-            return [Cancel(attempt)]
-        if self._in_flight.pop(attempt, None) is None:
-            raise ValueError(f"attempt {attempt} is not in flight")
+            return [] if attempt == self._winner else [Cancel(attempt)]
+        self._land(attempt)
         self._over = True
+        self._winner = attempt
         losers = [Cancel(loser) for loser in self._in_flight]
         self._in_flight.clear()
         return [*losers, Won(attempt)]
@@ -173,17 +201,17 @@ class Race(Generic[A]):
 
     def _answered(self, now: float) -> list[Action[A]]:
         if self._started:
-            # Section 5: addresses that come while the race runs join the list; the pace stays as it is,
-            # unless the race had run dry and waits for nothing else.
-            return (self.tick(now) if self._in_flight else self._start(now)) or self._verdict()
-        if self._has_untried() and self._families[0] in self._awaited:
+            # Sections 3 and 5: addresses that come while the race runs join the list, and the pace stays as it is.
+            return self.tick(now) or self._verdict()
+        if self._families[0] in self._awaited and self._may_start():
             # Section 3: the other family's answer came first.
-            self._next_start = now + RESOLUTION_DELAY
+            if self._next_start is None:
+                self._next_start = now + RESOLUTION_DELAY
             return []
         return self._start(now) or self._verdict()
 
     def _start(self, now: float) -> list[Action[A]]:
-        if self._over or len(self._in_flight) >= MOST_IN_FLIGHT or not self._has_untried():
+        if not self._may_start():
             return []
         family = self._next_family()
         _, address = self._untried[family].pop(0)
@@ -192,11 +220,21 @@ class Race(Generic[A]):
         self._in_flight[attempt] = address
         self._last_family = family
         self._next_start = now + self._delay
-        if self._started == MOST_ADDRESSES:
-            self.ignored += sum(map(len, self._untried.values()))
-            for waiting in self._untried.values():
-                waiting.clear()
         return [Start(attempt, address)]
+
+    def _land(self, attempt: int) -> None:
+        if attempt not in self._in_flight:
+            raise ValueError(f"attempt {attempt} is not in flight")
+        del self._in_flight[attempt]
+
+    def _may_start(self) -> bool:
+        most = MOST_WHILE_AWAITING if self._awaited else MOST_ADDRESSES
+        return (
+            not self._over
+            and len(self._in_flight) < MOST_IN_FLIGHT
+            and self._started < most
+            and any(self._untried.values())
+        )
 
     def _next_family(self) -> int:
         waiting = [family for family in self._families if self._untried[family]]
@@ -205,11 +243,8 @@ class Race(Generic[A]):
         # Section 4, First Address Family Count 1: the families take turns while both have addresses.
         return next((family for family in waiting if family != self._last_family), waiting[0])
 
-    def _has_untried(self) -> bool:
-        return any(self._untried.values())
-
     def _verdict(self) -> list[Action[A]]:
-        if self._awaited or self._in_flight or self._has_untried():
+        if self._awaited or self._in_flight or self._may_start():
             return []
         self._over = True
         return [Lost(tuple(self._errors))]
