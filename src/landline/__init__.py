@@ -6,10 +6,10 @@ as cheap as ``import socket``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own constant would cost its import, more than all the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from .address import SocketAddress
     from .errors import (
         ConnectTimeout,
@@ -97,6 +97,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from .errors import SocketCreateError, with_kin
@@ -29,6 +30,7 @@ ServiceSpec: TypeAlias = "int | str"
 
 LONGEST_LABEL = 63  # RFC 1035 2.3.4
 LONGEST_NAME = 253  # RFC 1035 2.3.4: 255 octets on the wire
+LARGEST_SCOPE = 0xFFFFFFFF  # RFC 3493 3.3: sin6_scope_id has 32 bits
 
 
 class SocketAddress(NamedTuple):
@@ -72,20 +74,15 @@ class Host(NamedTuple):
         text: as the caller wrote it, for messages.
         name: the name in A-labels, lower case, without a trailing dot; None for a numeric host.
         address: the numeric address in its canonical spelling, with %zone; None for a name.
+        family: of a numeric host; None for a name.
         rooted: the name was written with a trailing dot: no search domains apply.
     """
 
     text: str
     name: str | None
     address: str | None
+    family: socket.AddressFamily | None = None
     rooted: bool = False
-
-    @property
-    def family(self) -> socket.AddressFamily | None:
-        """The family of a numeric host; None for a name."""
-        if self.address is None:
-            return None
-        return socket.AF_INET6 if ":" in self.address else socket.AF_INET
 
 
 def parse_host(host: HostSpec, what: str = "host") -> Host:
@@ -108,7 +105,7 @@ def parse_host(host: HostSpec, what: str = "host") -> Host:
         if not 0 <= host <= 0xFFFFFFFF:
             raise ValueError(f"{what}={host} is not allowed: an IPv4 address as an integer is 0 to 0xFFFFFFFF")
         address = str(ipaddress.IPv4Address(host))
-        return Host(address, None, address)
+        return Host(address, None, address, socket.AF_INET)
     raise TypeError(
         f"{what}={host!r} is not allowed: it must be a name or numeric address (str), "
         "an IPv4 address as int, or an ipaddress.IPv4Address or IPv6Address"
@@ -126,6 +123,8 @@ def parse_service(service: ServiceSpec, protocol: str = "tcp", what: str = "serv
         ValueError: no port number, or an empty name.
         SocketCreateError: an unknown service name (also a ValueError).
     """
+    if type(service) is int and 0 <= service <= 0xFFFF:
+        return service
     if isinstance(service, bool) or not isinstance(service, (int, str)):
         raise TypeError(f"{what}={service!r} is not allowed: it must be a port number or a service name")
     if isinstance(service, str):
@@ -147,7 +146,7 @@ def scope_id(zone: str, where: str = "") -> int:
     Raises:
         SocketCreateError: no such interface (also a ValueError).
     """
-    if zone.isascii() and zone.isdecimal():
+    if zone.isascii() and zone.isdecimal() and len(zone) <= 10 and int(zone) <= LARGEST_SCOPE:
         return int(zone)
     try:
         return socket.if_nametoindex(zone)
@@ -171,6 +170,7 @@ _NOT_IN_NAMES = re.compile(r"[\x00-\x20\x7f/:?#\[\]@%\\<>\"^`{|}]")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
 
+@lru_cache(maxsize=256)  # programs connect to the same few hosts again and again; errors are not kept
 def _parse_text(text: str, what: str) -> Host:
     if not text:
         raise ValueError(f"{what}='' is not allowed: it must not be empty")
@@ -183,7 +183,7 @@ def _parse_text(text: str, what: str) -> Host:
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         return _numeric(name, text, what)
     _check_name(name, text, what)
-    return Host(text, name, None, rooted)
+    return Host(text, name, None, rooted=rooted)
 
 
 def _numeric(address: str, text: str, what: str) -> Host:
@@ -199,7 +199,7 @@ def _numeric(address: str, text: str, what: str) -> Host:
             raise ValueError(f"{what}={text!r} is not allowed: {zone!r} is no zone (an interface's name or number)")
         scope_id(zone, f" ({what}={text!r})")
         canonical = f"{canonical}%{zone}"
-    return Host(text, None, canonical)
+    return Host(text, None, canonical, family)
 
 
 def _what_is_wrong(text: str) -> str:

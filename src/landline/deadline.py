@@ -16,9 +16,12 @@ from typing import SupportsFloat
 
 __all__ = ["Deadline", "checked_timeout"]
 
+LONGEST = 0x7FFFFFFF // 1000
+"""Seconds, almost 25 days: poll() counts milliseconds in a C int. A longer limit is no limit."""
+
 
 def checked_timeout(value: float | None, name: str) -> float | None:
-    """``value`` as a limit in seconds; None when there is no limit (infinity counts as none).
+    """``value`` as a limit in seconds; None when there is no limit (infinity, or more than `LONGEST`, is none).
 
     Raises:
         TypeError: not a number (True and False are refused too: a flag in the wrong place).
@@ -31,7 +34,7 @@ def checked_timeout(value: float | None, name: str) -> float | None:
     value = float(value)
     if math.isnan(value) or value < 0:
         raise ValueError(f"{name}={value!r} is not allowed: it must be a number of seconds, 0 or more, or None")
-    return None if math.isinf(value) else value
+    return value if value <= LONGEST else None
 
 
 class Deadline:

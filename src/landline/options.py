@@ -74,6 +74,8 @@ class SocketOptions(NamedTuple):
         Raises:
             TypeError, ValueError: keepalive is neither a truth value nor a KeepAlive in range.
         """
+        if keepalive is False:
+            return _NODELAY if nodelay else _NOTHING
         if isinstance(keepalive, KeepAlive):
             _check_keepalive(keepalive)
             return cls(bool(nodelay), keepalive)
@@ -94,6 +96,9 @@ class SocketOptions(NamedTuple):
                 _set_clocks(sock, self.keepalive)
 
 
+_NODELAY = SocketOptions(nodelay=True)
+_NOTHING = SocketOptions(nodelay=False)
+
 _LONGEST = 32767  # the kernel's largest idle time and interval, in seconds
 _MOST_PROBES = 127
 
@@ -109,6 +114,8 @@ def _check_keepalive(value: KeepAlive) -> None:
         if not 1 <= number <= most:
             raise ValueError(f"KeepAlive {name}={number!r} is not allowed: it must be from 1 to {most}")
     limit = value.user_timeout
+    if isinstance(limit, bool) or not isinstance(limit, (int, float, type(None))):
+        raise TypeError(f"KeepAlive user_timeout={limit!r} is not allowed: it must be a number of seconds, or None")
     if limit is not None and not 0 < limit <= 86400 * 24:
         raise ValueError(f"KeepAlive user_timeout={limit!r} is not allowed: it must be seconds, more than 0, or None")
 

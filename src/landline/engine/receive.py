@@ -13,7 +13,9 @@ returns a whole line, or b"" when the block is used up), or of arbitrary bytes f
     line = buffer.readline() or <the slow way: take_line(), receive more, again>
 
 Costs: every byte is copied a bounded number of times, whatever the sizes of the pieces it arrives in; the
-tail remembers how far it was searched, so a long line that drips in is not searched from its start again.
+tail remembers how far it was searched, so a long line that drips in is not searched from its start again. An
+Overrun that the block alone can tell moves nothing: a long line may be taken in small parts, each after a
+search in vain.
 
 A deque of chunks (asyncio keeps one bytearray, anyio too) was tried: lines then cost a find and a slice
 each in Python, five times slower than BytesIO.
@@ -22,6 +24,7 @@ each in Python, five times slower than BytesIO.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 __all__ = ["Overrun", "ReceiveBuffer"]
@@ -36,49 +39,53 @@ class ReceiveBuffer:
 
     Attributes:
         read: takes up to n bytes of the block (fewer does not mean that there are no more).
+        tail: what is behind the block; all there is once the block is used up.
         readline: takes a complete line of the block, or part of one when given a size; b"" when a block of lines
             is used up, and always for a block of another kind.
     """
 
-    __slots__ = ("_block", "_data", "_searched", "_separator", "_tail", "read", "readline")
+    __slots__ = ("_block", "_data", "_limit", "_line_feed", "_searched", "_separator", "read", "readline", "tail")
 
     read: Callable[..., bytes]
     readline: Callable[..., bytes]
-    _tail: bytes | bytearray
+    tail: bytes | bytearray
+    _limit: float  # the longest line that the block may hold; infinite for a block that is not one of lines
+    _line_feed: int  # the index of the next one in the block, its length when there is none, -1 when not known
 
     def __init__(self) -> None:
-        self._tail = b""
+        self.tail = b""
         self._searched = 0
         self._separator = b"\n"
         self._drop_block()
 
     def __len__(self) -> int:
-        return len(self._data) - self._block.tell() + len(self._tail)
+        return len(self._data) - self._block.tell() + len(self.tail)
 
     def feed(self, data: bytes) -> None:
         """Bytes have come."""
-        if not self._tail:
-            self._tail = data
+        if not self.tail:
+            self.tail = data
             self._searched = 0
             return
-        if isinstance(self._tail, bytes):
-            self._tail = bytearray(self._tail)
-        self._tail += data
+        if isinstance(self.tail, bytes):
+            self.tail = bytearray(self.tail)
+        self.tail += data
 
     def unread(self, data: bytes) -> None:
         """Put ``data`` back in front of everything else."""
         position = self._block.tell()
         if len(data) <= position and self._data[position - len(data) : position] == data:
             self._block.seek(position - len(data))
+            self._line_feed = -1
         else:
-            self._tail = b"".join((data, self._block.read(), self._tail))
+            self.tail = b"".join((data, self._block.read(), self.tail))
             self._searched = 0
             self._drop_block()
 
     def clear(self) -> None:
         """Forget everything. Iterators over a block end."""
         self._block.seek(0, io.SEEK_END)
-        self._tail = b""
+        self.tail = b""
         self._drop_block()
 
     def next_lines(self, limit: int) -> io.BytesIO | None:
@@ -90,10 +97,15 @@ class ReceiveBuffer:
         Raises:
             Overrun: the first line is longer than the limit.
         """
-        if self._is_lines() and self._block.tell() < len(self._data):
-            return self._block
+        position = self._block.tell()
+        untaken = len(self._data) - position
+        if untaken:
+            if self._limit <= limit:
+                return self._block
+            if untaken >= limit and self._data.find(b"\n", position, position + limit) < 0:
+                raise Overrun
         self._gather()
-        tail = self._tail
+        tail = self.tail
         start = self._searched if self._separator == b"\n" else 0
         end = tail.rfind(b"\n", start) + 1
         if end > limit:
@@ -104,6 +116,7 @@ class ReceiveBuffer:
         if not end:
             raise Overrun
         self._set_block(self._take_tail(end))
+        self._limit = limit
         self.readline = self._block.readline
         return self._block
 
@@ -122,8 +135,10 @@ class ReceiveBuffer:
         found = self._data.find(separator, position, position + limit)
         if found >= 0:
             return self.read(found + len(separator) - position)
+        if len(self._data) - position >= limit:
+            raise Overrun
         self._gather()
-        tail = self._tail
+        tail = self.tail
         found = tail.find(separator, self._searched if self._separator == separator else 0, limit)
         if found >= 0:
             self._tail_to_block()
@@ -145,9 +160,9 @@ class ReceiveBuffer:
         return head + self.read(count - len(head))
 
     def take_some(self, most: int) -> bytes:
-        """Up to ``most`` of the bytes that are there; b"" only when there are none."""
+        """Up to ``most`` of the bytes that are there; b"" only when there are none, or none are wanted."""
         head = self.read(most)
-        if head or not self._tail:
+        if head or not most or not self.tail:
             return head
         self._tail_to_block()
         return self.read(most)
@@ -157,8 +172,12 @@ class ReceiveBuffer:
         if self._block.tell() == len(self._data):
             self._tail_to_block()
         data, start = self._data, self._block.tell()
-        line_feed = data.find(b"\n", start)
-        end = line_feed + 1 or len(data)
+        line_feed = self._line_feed
+        if line_feed < start:
+            # Looked up once, or a block full of CRs would be searched to its end for each of them.
+            found = data.find(b"\n", start)
+            self._line_feed = line_feed = found if found >= 0 else len(data)
+        end = line_feed + 1
         carriage_return = data.find(b"\r", start, end)
         if carriage_return >= 0 and carriage_return + 1 != line_feed:
             end = carriage_return + 1
@@ -167,34 +186,32 @@ class ReceiveBuffer:
     def take_all(self) -> bytes:
         """Every byte that is there."""
         self._gather()
-        taken, self._tail = bytes(self._tail), b""
+        taken, self.tail = bytes(self.tail), b""
         return taken
 
     def peek(self) -> bytes:
         """The bytes at the front, without taking them; b"" only when there are none."""
-        return self._data[self._block.tell() :] or bytes(self._tail)
-
-    def _is_lines(self) -> bool:
-        return self.readline is not _no_line
+        return self._data[self._block.tell() :] or bytes(self.tail)
 
     def _gather(self) -> None:
         """Make everything tail."""
         if self._block.tell() < len(self._data):
-            self._tail = b"".join((self._block.read(), self._tail))
+            self.tail = b"".join((self._block.read(), self.tail))
             self._searched = 0
         self._drop_block()
 
     def _tail_to_block(self) -> None:
         """Make the tail a block for counted reads, which are C calls then. The block must be used up."""
-        tail, self._tail = self._tail, b""
+        tail, self.tail = self.tail, b""
         self._set_block(bytes(tail))
+        self._limit = math.inf
         self.readline = _no_line
 
     def _take_tail(self, count: int) -> bytes:
-        tail = self._tail
+        tail = self.tail
         self._searched = 0
         if isinstance(tail, bytes):
-            self._tail = tail[count:]
+            self.tail = tail[count:]
             return tail[:count]
         with memoryview(tail) as view:
             taken = bytes(view[:count])
@@ -204,6 +221,7 @@ class ReceiveBuffer:
     def _set_block(self, data: bytes) -> None:
         self._block = io.BytesIO(data)
         self._data = data
+        self._line_feed = -1
         self.read = self._block.read
 
     def _drop_block(self) -> None:

@@ -18,69 +18,75 @@ JOIN_UP_TO = 65536
 
 
 class SendBuffer:
-    """Payload on its way out. The owner guards it with a lock; nothing here waits.
+    """Payload on its way out, in the order in which it was accepted. Nothing here waits.
+
+    Any thread may accept; one at a time takes from the front. Appending to ``small`` is one atomic step, for
+    which no lock is needed, whatever else is going on; the owner guards everything that changes ``large``. Every
+    large piece knows how much came before it, and so its place among the small ones.
 
     Attributes:
-        small: pieces joined so far, behind everything queued. A caller that holds the lock may append to it.
-        queue: what goes before ``small``, in order.
+        small: small pieces, joined. The same object for ever and never exported, so that it can always grow.
+        large: the other pieces, each with its position: how many bytes had been accepted before it.
         sent: payload bytes passed on since the beginning.
     """
 
-    __slots__ = ("_dropped", "queue", "sent", "small")
+    __slots__ = ("_dropped", "_large_size", "large", "sent", "small")
 
     def __init__(self) -> None:
         self.small = bytearray()
-        self.queue: list[memoryview] = []
+        self.large: list[tuple[int, memoryview]] = []
         self.sent = 0
         self._dropped = 0
+        self._large_size = 0
 
     def __len__(self) -> int:
-        return len(self.small) + sum(map(len, self.queue))
+        return len(self.small) + self._large_size
 
     @property
     def accepted(self) -> int:
         """Payload bytes taken over since the beginning, dropped ones included."""
-        return self.sent + self._dropped + len(self)
+        # No call between reading ``sent`` and ``small``: whoever changes both must not come between.
+        return self.sent + self._dropped + len(self.small) + self._large_size
 
     def accept(self, data: memoryview) -> None:
         """Take over ``data`` (a view of bytes). Mutable memory must not change until own() or until it is sent."""
-        room = JOIN_UP_TO - len(self.small)
-        if len(data) <= room:
+        if len(self.small) + len(data) > JOIN_UP_TO:
+            self.large.append((self.accepted, data))
+            self._large_size += len(data)
+        else:
             self.small += data
-            return
-        if self.small:
-            self.small += data[:room]
-            data = data[room:]
-        self._freeze()
-        self.queue.append(data)
 
-    def next(self) -> memoryview | None:
-        """The piece to send next; None when everything is sent. It stays the next one until advance()."""
-        if not self.queue:
-            self._freeze()
-        return self.queue[0] if self.queue else None
+    def next(self) -> memoryview | bytes | None:
+        """The piece to send next, the beginning of a large one joined to small ones; None when everything is sent."""
+        if not self.large:
+            return bytes(self.small) or None
+        position, data = self.large[0]
+        joined = position - self.sent - self._dropped
+        return b"".join((self.small[:joined], data[: max(0, JOIN_UP_TO - joined)])) if joined else data
 
-    def advance(self, count: int) -> memoryview | None:
-        """``count`` bytes of the piece that next() gave have been passed on. Returns the piece to send next."""
+    def advance(self, count: int) -> None:
+        """``count`` bytes of the piece that next() gave have been passed on."""
+        joined = count
+        if self.large:
+            position, data = self.large[0]
+            joined = min(count, position - self.sent - self._dropped)
+            taken = count - joined
+            if taken:
+                self.large[:1] = [(position + taken, data[taken:])] if taken < len(data) else []
+                self._large_size -= taken
         self.sent += count
-        piece = self.queue[0]
-        if count == len(piece):
-            del self.queue[0]
-            return self.next()
-        self.queue[0] = piece[count:]
-        return self.queue[0]
+        del self.small[:joined]
 
     def own(self) -> None:
-        """Copy what is left of memory that belongs to callers."""
-        self.queue = [piece if type(piece.obj) is bytes else memoryview(bytes(piece)) for piece in self.queue]
+        """Copy what is left of memory that belongs to callers, and let go of it: they may change its size too."""
+        for index, (position, data) in enumerate(self.large):
+            if type(data.obj) is not bytes:
+                self.large[index] = (position, memoryview(bytes(data)))
+                data.release()
 
     def clear(self) -> None:
         """Drop what is not sent."""
         self._dropped += len(self)
-        self.small = bytearray()
-        self.queue = []
-
-    def _freeze(self) -> None:
-        if self.small:
-            self.queue.append(memoryview(self.small))
-            self.small = bytearray()
+        self.small.clear()
+        self.large = []
+        self._large_size = 0

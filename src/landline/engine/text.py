@@ -45,7 +45,7 @@ def checked_text_arguments(encoding: str, errors: str, newline: str | None) -> s
     try:
         "".encode(encoding, errors)
         codecs.lookup_error(errors)
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         raise ValueError(f"encoding={encoding!r}, errors={errors!r} is not allowed: {error}") from None
     return codec.name
 
@@ -61,14 +61,17 @@ class TextDecoder:
     """
 
     __slots__ = (
-        "_barren", "_carry", "_decoder", "_newline", "_pieces", "_skip_line_feed", "_sought",
-        "decode", "ends_at_cr", "line_safe", "plain_lines",
+        "_barren", "_carry", "_decoder", "_encoding", "_length", "_newline", "_pieces", "_skip_line_feed", "_sought",
+        "_start", "decode", "ends_at_cr", "line_safe", "plain_lines",
     )  # fmt: skip
 
     def __init__(self, encoding: str, errors: str, newline: str | None) -> None:
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._encoding = encoding
         self._newline = newline
         self._pieces: list[str] = []
+        self._start = 0  # so much of the first piece is taken
+        self._length = 0
         self._skip_line_feed = False
         self._sought = "\n"
         self._barren = 0  # so many pieces were searched for it in vain
@@ -80,15 +83,14 @@ class TextDecoder:
             bytes.decode if (encoding, errors) == ("utf-8", "strict") else methodcaller("decode", encoding, errors)
         )
 
+    def __len__(self) -> int:
+        """Characters that are decoded and not taken."""
+        return self._length
+
     @property
     def pending(self) -> bool:
         """Characters are decoded, or half decoded, and not taken."""
         return bool(self._pieces) or bool(self._decoder.getstate()[0])
-
-    @property
-    def skips_line_feed(self) -> bool:
-        """A LF that comes next belongs to a line that has been taken already."""
-        return self._skip_line_feed
 
     @property
     def clean(self) -> bool:
@@ -100,95 +102,121 @@ class TextDecoder:
 
         Raises:
             UnicodeDecodeError: ``data`` (or, at the end, the half of a character) cannot be decoded. It is
-                dropped; the exception's ``object`` holds it.
+                dropped, except for the half of a character at its end; the exception's ``object`` holds it.
         """
         try:
             text = self._decoder.decode(data, final)
-        except UnicodeDecodeError:
-            self._decoder.reset()
+        except UnicodeDecodeError as error:
+            self._pass_over(error.object, final)
             raise
+        except UnicodeError as error:
+            # UTF-16 or UTF-32 without a byte order mark. The codec tells neither where nor what, and starts anew.
+            data = self._decoder.getstate()[0] + data
+            self._decoder.reset()
+            raise UnicodeDecodeError(self._encoding, data, 0, len(data), str(error)) from None
         if self._newline is None and text:
             text = self._translated(text)
         if text:
             self._pieces.append(text)
+            self._length += len(text)
 
     def take_line(self, ended: bool = False) -> str | None:
         """A line with its end; at the peer's end (``ended``) also one without."""
-        sought = "\n" if self._newline is None else self._newline
-        if not self._pieces or not (ended or self._may_hold(sought)):
-            return None
-        text = self._joined()
-        end = self._line_end(text, ended)
+        end = self._find("\n" if self._newline is None else self._newline, ended)
         if end:
-            return self._cut(text, end)
-        return self._cut(text, len(text)) if ended else None
+            return self._cut(end)
+        return self.take_all() or None if ended else None
 
     def take_until(self, separator: str) -> str | None:
         """Everything through ``separator``."""
-        if not self._may_hold(separator):
-            return None
-        text = self._joined()
-        found = text.find(separator)
-        return self._cut(text, found + len(separator)) if found >= 0 else None
+        end = self._find(separator, False)
+        return self._cut(end) if end else None
 
     def take(self, count: int) -> str:
         """Up to ``count`` characters of those that are decoded."""
-        return self._cut(self._joined(), count) if self._pieces else ""
+        if not self._pieces:
+            return ""
+        if self._start + count > len(self._pieces[0]):
+            self._join()
+        return self._cut(min(self._start + count, len(self._pieces[0])))
 
     def take_all(self) -> str:
-        text = self._joined()
-        return self._cut(text, len(text))
+        """Every character that is decoded."""
+        return self.take(self._length)
 
     def unread(self, text: str) -> None:
         """Put ``text`` back in front of everything else."""
-        if text:
-            self._pieces.insert(0, text)
-            self._search_anew()
+        if not text:
+            return
+        self._length += len(text)
+        self._barren = 0
+        start = self._start - len(text)
+        if start >= 0 and self._pieces[0].startswith(text, start):
+            self._start = start
+            return
+        if self._start:
+            self._pieces[0] = self._pieces[0][self._start :]
+            self._start = 0
+        self._pieces.insert(0, text)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._pieces))
+    def _find(self, sought: str, ended: bool) -> int:
+        """The index, in the first piece, behind ``sought`` ("" is any line end); 0 when it is not there.
 
-    def _may_hold(self, sought: str) -> bool:
-        """Whether a join is worth it: ``sought`` ("" is any line end) is in what came since it was last missed.
-
-        Without this a long line that drips in would be joined and searched from its start for every drop.
+        What was searched in vain is remembered: otherwise a long line that drips in would be joined and searched
+        from its start for every drop.
         """
         if sought != self._sought:
-            self._search_anew()
-            self._sought = sought
-        fresh = self._carry + "".join(self._pieces[self._barren :])
-        if sought in fresh if sought else "\n" in fresh or "\r" in fresh:
-            return True
-        self._barren = len(self._pieces)
-        self._carry = fresh[1 - len(sought) :] if len(sought) > 1 else ""
-        return False
+            self._sought, self._barren = sought, 0
+        if ended:
+            self._join()
+        while self._barren < len(self._pieces):
+            if self._barren:
+                text, start = self._carry + "".join(self._pieces[self._barren :]), 0
+            else:
+                text, start = self._pieces[0], self._start
+            end = _end_of(sought, text, start, ended)
+            if end and not self._barren:
+                return end
+            if end:
+                self._join()
+                continue
+            self._carry = text[max(start, len(text) - (len(sought) or 2) + 1) :]
+            self._barren = len(self._pieces) if self._barren else 1
+        return 0
 
-    def _search_anew(self) -> None:
-        self._barren, self._carry = 0, ""
+    def _cut(self, end: int) -> str:
+        """Take the first piece up to the index ``end``."""
+        piece = self._pieces[0]
+        taken = piece[self._start : end]
+        self._length -= len(taken)
+        self._start = end
+        self._barren = 0
+        if end == len(piece):
+            del self._pieces[0]
+            self._start = 0
+            self._join()
+        return taken
 
-    def _joined(self) -> str:
-        text = self._pieces[0] if len(self._pieces) == 1 else "".join(self._pieces)
-        self._pieces = [text] if text else []
-        self._search_anew()
-        return text
+    def _join(self) -> None:
+        """Make all pieces one. Whoever calls this takes the whole first piece, so no character is joined twice."""
+        self._barren = 0
+        if len(self._pieces) > 1:
+            self._pieces[0] = self._pieces[0][self._start :]
+            self._pieces = ["".join(self._pieces)]
+            self._start = 0
 
-    def _cut(self, text: str, end: int) -> str:
-        rest = text[end:]
-        self._pieces = [rest] if rest else []
-        self._search_anew()
-        return text[:end]
-
-    def _line_end(self, text: str, ended: bool) -> int:
-        """The index behind the first line end; 0 when there is none."""
-        if self._newline is None:
-            return text.find("\n") + 1
-        if self._newline:
-            found = text.find(self._newline)
-            return found + len(self._newline) if found >= 0 else 0
-        match = _ANY_LINE_END.search(text)
-        if match is None or (match.group() == "\r" and match.end() == len(text) and not ended):
-            return 0  # whether LF follows is not known yet
-        return match.end()
+    def _pass_over(self, data: bytes, final: bool) -> None:
+        """Drop ``data``, but not what is to be remembered of it: byte order, shift state, half a character, a CR."""
+        passing = codecs.getincrementaldecoder(self._encoding)("ignore")
+        passing.setstate((b"", self._decoder.getstate()[1]))
+        try:
+            text = passing.decode(data, final)
+        except UnicodeError:
+            self._decoder.reset()
+            return
+        self._decoder.setstate(passing.getstate())
+        if self._newline is None and text:
+            self._translated(text)
 
     def _translated(self, text: str) -> str:
         if self._skip_line_feed:
@@ -202,19 +230,48 @@ class TextDecoder:
 
 
 class TextEncoder:
-    """Text in, bytes out; keeps what an encoding has to remember (the byte order mark is written once)."""
+    """Text in, bytes out; keeps what an encoding has to remember (the byte order mark is written once).
 
-    __slots__ = ("_encoder", "_newline")
+    What comes out is complete: no character is held back in case that the next one combines with it, and a shift
+    state ends with the text it began in. Otherwise flush() would not send all, nor close() end properly.
+    """
+
+    __slots__ = ("_encoder", "_newline", "_stateless")
 
     def __init__(self, encoding: str, errors: str, newline: str | None) -> None:
         self._encoder = codecs.getincrementalencoder(encoding)(errors)
-        self._newline = newline if newline in ("\r", "\r\n") else None
+        self._newline = newline or "\n"
+        self._stateless: Callable[[str], bytes] | None = None
+        if _LINE_SAFE.fullmatch(encoding):
+            self._stateless = str.encode if (encoding, errors) == ("utf-8", "strict") else self._encoder.encode
 
-    def encode(self, text: str) -> bytes:
-        """The bytes of ``text``. Raises UnicodeEncodeError, and has encoded nothing then."""
-        if self._newline is not None:
+    @property
+    def encode(self) -> Callable[[str], bytes]:
+        """What gives the bytes of a text. It raises UnicodeEncodeError, and has encoded nothing then."""
+        return self._stateless if self._stateless is not None and self._newline == "\n" else self._encode
+
+    def _encode(self, text: str) -> bytes:
+        if self._newline != "\n":
             text = text.replace("\n", self._newline)
-        return self._encoder.encode(text)
+        if self._stateless is not None:
+            return self._stateless(text)
+        state = self._encoder.getstate()
+        try:
+            return self._encoder.encode(text, True)
+        except UnicodeError:
+            self._encoder.setstate(state)
+            raise
+
+
+def _end_of(sought: str, text: str, start: int, ended: bool) -> int:
+    """The index behind the first ``sought`` ("" is any line end) in ``text``; 0 when it is not there."""
+    if sought:
+        found = text.find(sought, start)
+        return found + len(sought) if found >= 0 else 0
+    match = _ANY_LINE_END.search(text, start)
+    if match is None or (match.group() == "\r" and match.end() == len(text) and not ended):
+        return 0  # whether LF follows is not known yet
+    return match.end()
 
 
 _ANY_LINE_END = re.compile(r"\r\n|\r|\n")

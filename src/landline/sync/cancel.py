@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 __all__ = ["Cancel"]
 
@@ -16,20 +16,23 @@ class Cancel:
     It has no effect on a stream that is open already: close that.
     """
 
+    # The lock is held while listeners are called, so that after _detach() none of them is running any more:
+    # a wakeup descriptor must not be closed under a call. It is reentrant for the sake of signal handlers,
+    # which run in the middle of anything.
+
     __slots__ = ("_listeners", "_lock", "_set")
 
     def __init__(self) -> None:
         self._set = False
-        self._lock = Lock()
+        self._lock = RLock()
         self._listeners: list[Callable[[], None]] = []
 
     def set(self) -> None:
-        """From any thread."""
+        """From any thread, also from a signal handler."""
         with self._lock:
             self._set = True
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()
+            for listener in self._listeners:
+                listener()
 
     def is_set(self) -> bool:
         return self._set

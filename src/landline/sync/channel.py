@@ -5,8 +5,9 @@ at the same time is decided here:
 
 * ``_reading`` and ``_writing`` are held around a receive or a flush, I/O included: one thread at a time per
   direction, the other direction free. They are reentrant, because a signal handler may close the stream
-  whose read it interrupted.
-* ``_state`` guards the send buffer and is never held during I/O.
+  whose read it interrupted. ``_busy`` tells such a handler, and a close(), what the thread that holds
+  ``_writing`` is doing: a "push" waits for nothing, a "flush" may.
+* ``_state`` guards the send buffer and is never held during I/O; it is reentrant for the same reason.
 
 Ending from another thread: a flag is set, the transport wakes whoever is blocked, they leave and release
 their lock, and the closer then owns both directions. The descriptor is closed only then, because a number
@@ -15,16 +16,18 @@ that is reused while a thread is about to use it would send one connection's byt
 A forgotten flush: a read that would block sends what is pending first, without blocking on it (the peer may
 be waiting for us to read). A thread that writes while another is blocked in a read sends at once, since
 nobody else would. Both follow from ``write_room``: how much a write may leave pending, nothing while a
-reader waits. The reader lowers it before it looks at what is pending, the writer looks at it after adding.
+reader waits. The reader lowers it before it looks at what is pending; the writer looks at it and adds in one
+step, for between two bytecodes that call nothing no other thread runs.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock, RLock
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, Literal
 
 from ..address import SocketAddress
 from ..deadline import Deadline
@@ -38,25 +41,29 @@ __all__ = ["Channel", "Direction", "checked_direction"]
 
 Direction = Literal["input", "output", "io"]
 
-W = TypeVar("W")
-R = TypeVar("R", bytes, int)
-
 RECEIVE_SIZE = 65536
 """Bytes asked for per receive: the size at which lines come fastest (larger blocks leave the caches)."""
 
+SMALL_RECEIVE = 448
+"""Bytes asked for while the peer sends less than that at a time. Memory for them comes from Python's own pools
+(up to 512 bytes with the object's head); asking for 64 KiB makes a round trip 2% slower."""
+
 CLOSE_LIMIT = 5.0
 """Seconds that close() spends on sending what is pending, if write_timeout allows more. Go chose the same."""
+
+_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What this machine lacks for the moment: no failure of the connection."""
 
 
 class Channel:
     """See the top of the file. Methods raise the conditions of errors.py; nothing is lost by any of them."""
 
     __slots__ = (
-        "_aborted", "_closed", "_deadlines", "_ended", "_flushing", "_input_failure", "_input_shut",
-        "_output_failure", "_output_shut", "_reader_waits", "_reading", "_released", "_room", "_state",
-        "_transport", "_untold", "_writing",
-        "bytes_received", "direction", "local_address", "peer_address", "read_timeout", "received", "report", "sending",
-        "write_room", "write_timeout",
+        "_aborted", "_busy", "_closed", "_deadlines", "_input_failure", "_input_shut", "_limited",
+        "_limited_into", "_no_input", "_output_failure", "_output_shut", "_read_timeout", "_reading",
+        "_released", "_room", "_state", "_transport", "_untold", "_writing", "bytes_received", "direction",
+        "local_address", "peer_address", "receive_size", "received", "report", "sending", "write_room",
+        "write_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -76,19 +83,19 @@ class Channel:
         self.received = ReceiveBuffer()
         self.sending = SendBuffer()
         self.bytes_received = 0
-        self.read_timeout: float | None = None
+        self.receive_size = SMALL_RECEIVE
+        self._read_timeout: float | None = None
+        self._limited, self._limited_into = transport.limited(None)
         self.write_timeout: float | None = None
         self.write_room = self._room = JOIN_UP_TO if direction != "input" else -1
         self._deadlines: tuple[Deadline, ...] = ()
-        self._state = Lock()
+        self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
-        self._reader_waits = False
-        self._flushing = False
-        self._ended = False
+        self._busy: Literal["push", "flush"] | None = None
+        self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
         self._closed: str | None = None
-        self._aborted = self._released = False
-        self._input_shut = self._output_shut = False
+        self._input_shut = self._output_shut = self._aborted = self._released = False
         self._input_failure: OSError | None = None
         self._output_failure: OSError | None = None
         self._untold = False  # the output failure came up in a read, and nobody has heard of it
@@ -97,40 +104,64 @@ class Channel:
 
     def fill(self) -> bool:
         """Receive something into ``received``; False at the peer's end."""
-        data = self.receive(RECEIVE_SIZE)
+        data = self.receive(self.receive_size)
         self.received.feed(data)
+        if self._closed is not None:
+            raise self._stream_closed()
         return bool(data)
 
-    def receive(self, size: int) -> bytes:
-        """Up to ``size`` bytes past the buffer, which must be empty; b"" at the peer's end.
+    def receive(self, what: Any, into: bool = False, overdue: bool = False) -> Any:
+        """Up to ``what`` bytes, as bytes, past the buffer, which must be empty; b"" at the peer's end.
+
+        With ``into``, into the memory ``what``, and the result is the part of it that was filled. One method does
+        both: a call less on the way of every received byte. With ``overdue``, a deadline that has passed does not
+        matter.
 
         Raises ReadTimeout, StreamClosed, SocketIOError.
         """
-        data = self._receive(self._transport.receive, size, self.read_timeout, b"")
-        if data is None:
-            raise self._read_timeout()
-        self.bytes_received += len(data)
-        return data
-
-    def receive_into(self, memory: memoryview) -> int:
-        """The same, into ``memory``; 0 at the peer's end."""
-        count = self._receive(self._transport.receive_into, memory, self.read_timeout, 0)
-        if count is None:
-            raise self._read_timeout()
-        self.bytes_received += count
-        return count
+        if not self._reading.acquire(False) and not _acquire(self._reading, self._limit(self._read_timeout)):
+            raise self._timed_out()
+        try:
+            self.write_room = -1
+            if self._no_input:
+                return self._no_more()
+            sending = self.sending
+            if ((sending.small or sending.large) and not self._push()) or self._deadlines:
+                data = self._receive_and_push(what, into, overdue)
+            else:
+                limited = self._limited_into if into else self._limited
+                data = limited(what)
+            size = len(data)
+            if size:
+                self.bytes_received += size
+                self.receive_size = RECEIVE_SIZE if size >= SMALL_RECEIVE else SMALL_RECEIVE
+                return data
+            self._input_over(self._output_failure)
+            return self._no_more()
+        except BlockingIOError:
+            raise self._timed_out() from None
+        except OSError as error:
+            if isinstance(error, SocketIOError):
+                raise
+            if error.errno in _PASSING and self._closed is None:
+                raise self._failed("receive", "receiving from", error) from error
+            self._input_over(error)
+            return self._no_more()
+        finally:
+            self.write_room = self._room
+            self._reading.release()
 
     def receive_now(self, size: int) -> bytes | None:
         """What has arrived, up to ``size`` bytes; b"" at the peer's end, None when there is nothing yet."""
-        data = self._receive(self._transport.receive, size, 0, b"")
-        if data is not None:
-            self.bytes_received += len(data)
+        if not self.input_ready():
+            return None
+        data: bytes = self.receive(size, overdue=True)
         return data
 
     def input_ready(self) -> bool:
         """A read would not block: bytes are there, or the end, or a failure."""
         self.check_open()
-        if len(self.received) or self._ended or self._input_shut or self._input_failure:
+        if len(self.received) or self._no_input:
             return True
         self._push()
         return self._transport.wait(True, False, 0)
@@ -139,58 +170,48 @@ class Channel:
         if self._closed is not None:
             raise self._stream_closed()
 
-    def _receive(
-        self, receive: Callable[[W, float | None], R | None], what: W, limit: float | None, end: R
-    ) -> R | None:
-        if not self._reading.acquire(blocking=False) and not _acquire(self._reading, self._limit(limit)):
-            return None
-        try:
-            self._reader_waits = True
-            self.write_room = -1
-            if self._ended or self._closed is not None or self._input_shut or self._input_failure is not None:
-                return self._no_more(end)
-            try:
-                sending = self.sending
-                if self._deadlines or ((sending.small or sending.queue) and not self._push()):
-                    data = self._receive_and_push(receive, what, Deadline.after(self._limit(limit)))
-                else:
-                    data = receive(what, limit)
-            except OSError as error:
-                if self._closed is None:
-                    self._input_failure = error
-                return self._no_more(end)
-            if data or data is None:
-                return data
-            if self._closed is None and not self._input_shut:
-                self._ended = True
-            return self._no_more(end)
-        finally:
-            self._reader_waits = False
-            self.write_room = self._room
-            self._reading.release()
+    def check_readable(self) -> None:
+        """Raises when this stream is not for reading at all; what ended its input is told by the reads."""
+        self.check_open()
+        if self.direction == "output":
+            raise io.UnsupportedOperation("this stream is for output only (direction='output')")
 
-    def _receive_and_push(self, receive: Callable[[W, float | None], R | None], what: W, until: Deadline) -> R | None:
-        """Receive, and meanwhile send what is pending, blocking on neither alone."""
+    def _receive_and_push(self, what: Any, into: bool, overdue: bool) -> Any:
+        """Receive, and meanwhile send what is pending, blocking on neither alone. Keeps deadlines."""
+        until = Deadline.after(self._limit(self._read_timeout))
+        receive: Callable[[Any, float], Any] = self._transport.receive_into if into else self._transport.receive
         while True:
             all_sent = self._push()
-            data = receive(what, 0 if self._deadlines or not all_sent else until.limit())
-            if data is not None or until.passed:
+            if self._deadlines and self._overdue() and not overdue:
+                raise BlockingIOError
+            data = receive(what, 0)
+            if data is not None:
                 return data
-            if not self._transport.wait(True, not all_sent, until.limit()):
-                return None
+            if until.passed or not self._transport.wait(True, not all_sent, until.limit()):
+                raise BlockingIOError
 
-    def _no_more(self, end: R) -> R:
-        """What a read gets that cannot receive: the condition, or ``end`` at the peer's end."""
-        self.check_open()
+    def _input_over(self, failure: OSError | None) -> None:
+        """Nothing more comes. The kernel tells of a failure once, so what a send has heard counts here too.
+
+        EPIPE does not: where a send gets that, the peer's end has come.
+        """
+        if self._closed is None and not self._input_shut:
+            self._no_input = True
+            if not isinstance(failure, BrokenPipeError):
+                self._input_failure = failure
+
+    def _no_more(self) -> bytes:
+        """What a read gets that cannot receive: the condition, or b"" at the peer's end."""
+        self.check_readable()
         if self._input_failure is not None:
             raise self._failed("receive", "receiving from", self._input_failure)
         if self._input_shut:
             raise StreamClosed("the input side was shut down on this side", **self._facts("receive"))
-        return end
+        return b""
 
-    def _read_timeout(self) -> ReadTimeout:
+    def _timed_out(self) -> ReadTimeout:
         return ReadTimeout(
-            f"nothing came from {self._peer()} {self._which_limit('read_timeout', self.read_timeout)}; "
+            f"nothing came from {self._peer()} {self._which_limit('read_timeout', self._read_timeout)}; "
             "nothing was consumed, and the same call goes on from here",
             **self._facts("receive"),
         )
@@ -200,20 +221,12 @@ class Channel:
     def check_writable(self) -> None:
         """Raises when nothing more can be accepted."""
         self.check_open()
+        if self.direction == "input":
+            raise io.UnsupportedOperation("this stream is for input only (direction='input')")
         if self._output_shut:
-            raise StreamClosed("the output side was shut down on this side", **self._facts("send"))
+            raise self._stream_closed()
         if self._output_failure is not None:
-            self._untold = False
-            raise self._failed("send", "sending to", self._output_failure)
-
-    def accept_small(self, data: bytes) -> bool:
-        """Take over ``data`` without sending, if that is allowed now."""
-        with self._state:
-            small = self.sending.small
-            if len(small) + len(data) > self.write_room:
-                return False
-            small += data
-            return True
+            raise self._output_failed()
 
     def accept(self, data: memoryview) -> None:
         """Take over ``data``, however much it is."""
@@ -222,101 +235,147 @@ class Channel:
             self.sending.accept(data)
 
     def write(self, data: memoryview) -> None:
-        """Take over ``data`` and send. WriteTimeout and StreamClosed tell how far that went."""
-        self.accept(data)
-        try:
-            self.flush()
-        finally:
-            with self._state:
-                self.sending.own()
+        """Take over ``data``, and send if that is more than may be left pending.
+
+        WriteTimeout and StreamClosed tell how far that went. The view of the caller's memory is used by this
+        thread only, and released.
+        """
+        small = self.sending.small
+        if len(small) + len(data) <= self.write_room:
+            small += data
+            return
+        mutable = type(data.obj) is not bytes
+        if self._writing.acquire(False):
+            try:
+                if self._busy is None:
+                    self.accept(data)
+                    self._send_all(None)
+                    return
+            finally:
+                if mutable:
+                    with self._state:
+                        self.sending.own()
+                    data.release()
+                self._writing.release()
+        self.accept(memoryview(bytes(data)) if mutable else data)
+        self.flush()
+
+    @property
+    def _pending(self) -> bool:
+        return bool(self.sending.small or self.sending.large)
 
     def flush(self) -> None:
         """Send everything that is pending."""
         self.check_open()
-        if not self.sending.small and not self.sending.queue and not self._flushing:
+        if not self._pending and self._busy is None:
             return
         self.check_writable()
         limit = self._limit(self.write_timeout)
-        if not self._writing.acquire(blocking=False) and not _acquire(self._writing, limit):
+        if not self._writing.acquire(False) and not _acquire(self._writing, limit):
             raise self._write_timeout()
         try:
-            self._send_all(None)
+            if self._busy is None:  # or else a signal handler has interrupted the sending, which goes on after it
+                self._send_all(None)
         finally:
             self._writing.release()
 
     def _send_all(self, until: Deadline | None) -> None:
         """Send what is pending, ``_writing`` held; close() gives the time ``until`` which it waits for that."""
-        self._flushing = True
+        self._busy = "flush"
         try:
-            with self._state:
-                piece = self.sending.next()
-            while piece is not None:
+            while (piece := self.sending.next()) is not None:
+                if until is None:
+                    self.check_open()  # after ``_busy`` is set, which close() looks at after closing
+                    if self._deadlines and self._overdue():
+                        raise self._write_timeout()
                 limit = self._limit(self.write_timeout)
-                sent = self._send(piece, limit if until is None else until.limit(limit))
+                sent = self._transport.send(piece, limit if until is None else until.limit(limit))
                 if not sent:
                     if self._aborted or until is None:
                         self.check_writable()
-                    raise self._write_timeout()
+                    raise self._write_timeout(until)
                 with self._state:
-                    piece = self.sending.advance(sent)
+                    self.sending.advance(sent)
         except OSError as error:
             if isinstance(error, SocketIOError):
                 raise
             if self._aborted or self._output_shut or (self._closed is not None and until is None):
                 raise self._stream_closed() from error
-            self._output_failed(error, untold=False)
+            self._output_over(error, untold=False)
             raise self._failed("send", "sending to", error) from error
         finally:
-            self._flushing = False
-
-    def _send(self, piece: memoryview, limit: float | None) -> int:
-        if not self._deadlines:
-            return self._transport.send(piece, limit)
-        # Under a deadline the wait is polled: signals must not prolong it.
-        return self._transport.send(piece, 0) or (
-            self._transport.send(piece, 0) if self._transport.wait(False, True, limit) else 0
-        )
+            self._busy = None
 
     def _push(self) -> bool:
         """Send what is pending as far as that goes without waiting; True when a reader need not care for the rest."""
-        if not self._writing.acquire(blocking=False):
+        if not self._writing.acquire(False):
             return True  # a writer is at it
+        if self._busy is not None or self._output_failure is not None:
+            self._writing.release()
+            return True
+        self._busy = "push"
+        sending = self.sending
         try:
-            if self._flushing or self._output_failure is not None:
-                return True
-            with self._state:
-                piece = self.sending.next()
-            while piece is not None:
+            small = sending.small
+            if small and not sending.large:  # a request that goes out whole: advance() and its lock, shortened
+                send = self._transport.send
+                sent = send(bytes(small), 0)
+                sending.sent += sent
+                del small[:sent]
+                if not small:
+                    return True
+            while (piece := sending.next()) is not None:
                 sent = self._transport.send(piece, 0)
                 if not sent:
                     return False
                 with self._state:
-                    piece = self.sending.advance(sent)
+                    sending.advance(sent)
             return True
         except OSError as error:
             # What the peer has sent is still to be read; the next write, or close(), tells of this.
-            self._output_failed(error, untold=True)
+            self._output_over(error, untold=True)
             return True
         finally:
+            self._busy = None
             self._writing.release()
 
-    def _output_failed(self, error: OSError, *, untold: bool) -> None:
-        self._output_failure = error
-        self._untold = untold
-        self._room = self.write_room = -1
+    def _output_over(self, error: OSError, *, untold: bool) -> None:
+        if error.errno not in _PASSING:
+            self._output_failure = error
+            self._untold = untold
+            self._room = self.write_room = -1
 
-    def _write_timeout(self) -> WriteTimeout:
+    def _output_failed(self) -> SocketIOError:
+        """The failure to send, which is told by this."""
+        assert self._output_failure is not None
+        self._untold = False
+        return self._failed("send", "sending to", self._output_failure)
+
+    def _write_timeout(self, until: Deadline | None = None) -> WriteTimeout:
         with self._state:
             accepted, sent = self.sending.accepted, self.sending.sent
+        if until is None:
+            limit, rest = self._which_limit("write_timeout", self.write_timeout), "kept, and flush() goes on from here"
+        else:
+            limit, rest = f"in the time that close() has for it ({CLOSE_LIMIT:g} s or write_timeout)", "dropped"
         return WriteTimeout(
-            f"{self._peer()} took no data {self._which_limit('write_timeout', self.write_timeout)}; "
-            f"{accepted - sent} of {accepted} bytes are kept, and flush() goes on from here",
+            f"{self._peer()} took no data {limit}; {accepted - sent} of {accepted} bytes are {rest}",
             accepted=accepted,
             sent=sent,
             **self._facts("send"),
         )
 
     # Clocks
+
+    @property
+    def read_timeout(self) -> float | None:
+        return self._read_timeout
+
+    @read_timeout.setter
+    def read_timeout(self, seconds: float | None) -> None:
+        self.check_open()
+        self._read_timeout = seconds
+        self._limited, self._limited_into = self._transport.limited(seconds)
 
     def push_deadline(self, deadline: Deadline) -> None:
         with self._state:
@@ -331,8 +390,11 @@ class Channel:
             idle = deadline.limit(idle)
         return idle
 
+    def _overdue(self) -> bool:
+        return any(deadline.passed for deadline in self._deadlines)
+
     def _which_limit(self, name: str, value: float | None) -> str:
-        if any(deadline.passed for deadline in self._deadlines):
+        if self._overdue():
             return "before the deadline"
         return f"within {name}={value:g} s" if value else "without waiting"
 
@@ -342,10 +404,13 @@ class Channel:
         """Reads go on until the buffer is empty, then raise StreamClosed."""
         self.check_open()
         if not self._input_shut:
-            self._input_shut = True
+            self._input_shut = self._no_input = True
             self._transport.wake(True, False)
             with self._reading:
-                self._ending(self._transport.shutdown_input, "receive")
+                try:
+                    self._transport.shutdown_input()
+                except OSError:
+                    pass  # both sides have ended, or the connection is broken: nothing comes in any case
 
     def shutdown_output(self, *, abort: bool) -> None:
         """Send what is pending (or drop it), then tell the peer that nothing more comes."""
@@ -355,14 +420,20 @@ class Channel:
         if abort:
             self._output_shut = True
             self._transport.wake(False, True)
-        elif self._output_failure is None:
+        elif self._output_failure is not None:
+            raise self._output_failed()
+        else:
             self.flush()
         with self._writing:
             self._output_shut = True
             self._room = self.write_room = -1
             with self._state:
                 self.sending.clear()
-            self._ending(self._transport.shutdown_output, "send")
+            try:
+                self._transport.shutdown_output()
+            except OSError as error:
+                if not abort:
+                    raise self._failed("send", "shutting down the connection to", error) from error
 
     def close(self) -> None:
         """Send what is pending within write_timeout or CLOSE_LIMIT, then release the descriptor whatever happened."""
@@ -370,16 +441,8 @@ class Channel:
             return
         failure: OSError | None = None
         try:
-            if self._writing.acquire(blocking=False):
-                try:
-                    if self._untold and self._output_failure is not None:
-                        failure = self._failed("send", "sending to", self._output_failure)
-                    elif not self._flushing and not self._output_shut and self._output_failure is None:
-                        self._send_all(Deadline.after(CLOSE_LIMIT))
-                except OSError as error:
-                    failure = error
-                finally:
-                    self._writing.release()
+            if self._pending or self._untold:
+                failure = self._send_last()
         finally:
             self._release()
         if failure is not None:
@@ -396,10 +459,10 @@ class Channel:
         self.check_open()
         if not self._output_shut:
             self.flush()
-        if not self._writing.acquire(blocking=False):
+        if not self._writing.acquire(False):
             raise ValueError("another thread is writing to this stream: its socket cannot be detached now")
         try:
-            if not self._reading.acquire(blocking=False):
+            if not self._reading.acquire(False):
                 raise ValueError("another thread is reading from this stream: its socket cannot be detached now")
             try:
                 if len(self.received):
@@ -436,41 +499,55 @@ class Channel:
             if self._closed is not None:
                 return False
             self._closed = why
+            self._no_input = True
             self._room = self.write_room = -1
-        if self._reader_waits:
-            self._transport.wake(True, False)
         return True
+
+    def _send_last(self) -> OSError | None:
+        """What close() does about pending data; the reason if it could not be sent."""
+        if not self._reading.acquire(False):
+            self._transport.wake(True, False)  # the reader need not wait for this
+        else:
+            self._reading.release()
+        if self._busy == "flush":
+            return None  # whoever is blocked in a write hears of the end
+        self._writing.acquire()  # not for long: at most a push is going on
+        try:
+            if self._untold:
+                return self._output_failed()
+            if self._busy is None and self._output_failure is None:
+                self._send_all(Deadline.after(CLOSE_LIMIT))
+        except OSError as error:
+            return error
+        finally:
+            self._writing.release()
+        return None
 
     def _release(self) -> None:
         """Wake everybody, wait until they have left, and close the transport once."""
-        with self._woken(self._writing, read=False), self._woken(self._reading, read=True):
-            if self._released:
-                return
-            self._released = True
-            with self._state:
-                self.sending.clear()
-            self.received.clear()
-            if self._aborted:
-                self._transport.abort()
-            else:
-                self._transport.close()
-
-    @contextmanager
-    def _woken(self, lock: Any, *, read: bool) -> Iterator[None]:
-        """Hold ``lock``, waking the thread that holds it."""
-        if not lock.acquire(blocking=False):
-            self._transport.wake(read, not read)
-            lock.acquire()
+        if not self._writing.acquire(False):
+            self._transport.wake(False, True)
+            self._writing.acquire()
         try:
-            yield
+            if not self._reading.acquire(False):
+                self._transport.wake(True, False)
+                self._reading.acquire()
+            try:
+                if self._released:
+                    return
+                self._released = True
+                if self._pending and self._busy is None:
+                    with self._state:
+                        self.sending.clear()
+                self.received.read()  # in one step, for another thread may be at the block: it is used up
+                if self._aborted:
+                    self._transport.abort()
+                else:
+                    self._transport.close()
+            finally:
+                self._reading.release()
         finally:
-            lock.release()
-
-    def _ending(self, end: Any, operation: str) -> None:
-        try:
-            end()
-        except OSError as error:
-            raise self._failed(operation, "shutting down the connection to", error) from error
+            self._writing.release()
 
     # Conditions
 
@@ -481,7 +558,8 @@ class Channel:
         return {"operation": operation, "address": self.peer_address, "report": self.report}
 
     def _stream_closed(self) -> StreamClosed:
-        condition = StreamClosed(self._closed or "closed", **self._facts("closed"))
+        why = self._closed or "the output side was shut down on this side"
+        condition = StreamClosed(why, **self._facts("closed"))
         with self._state:
             condition.accepted, condition.sent = self.sending.accepted, self.sending.sent
         return condition

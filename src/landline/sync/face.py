@@ -31,8 +31,9 @@ class StreamFace:
     def deadline(self, seconds: float | None) -> StreamDeadline:
         """``with stream.deadline(seconds):`` bounds everything inside, a peer that drips included.
 
-        It belongs to the stream, and so to every thread that uses it; the earliest of nested deadlines wins.
-        When it has passed, reads raise ReadTimeout and writes WriteTimeout, and nothing is lost.
+        It belongs to the stream, and so to every call that any thread begins inside it; the earliest of nested
+        deadlines wins. When it has passed, whatever would receive raises ReadTimeout and whatever would send
+        WriteTimeout, also if it need not wait, or a peer that floods us would never be left; and nothing is lost.
         """
         return StreamDeadline(self._channel, checked_timeout(seconds, "seconds"))
 
@@ -103,7 +104,7 @@ class StreamFace:
         checked_direction(direction)
         if direction != "input":
             if abort:
-                self._channel.received.clear()
+                self._drop_input()
             self._channel.shutdown_output(abort=abort)
         if direction != "output":
             self._channel.shutdown_input()
@@ -135,6 +136,11 @@ class StreamFace:
     ) -> None:
         self.close()
 
+    def _drop_input(self) -> None:
+        """Forget what was received and not read."""
+        self._channel.check_open()
+        self._channel.received.clear()
+
     @property
     def closed(self) -> bool:
         return self._channel.closed
@@ -161,18 +167,20 @@ class StreamFace:
 
 
 class StreamDeadline:
-    """What stream.deadline() gives: enter it to start the clock."""
+    """What stream.deadline() gives: enter it to start the clock. It may be entered again, also inside itself."""
 
-    __slots__ = ("_channel", "_deadline", "_seconds")
+    __slots__ = ("_channel", "_entered", "_seconds")
 
     def __init__(self, channel: Channel, seconds: float | None) -> None:
         self._channel = channel
         self._seconds = seconds
+        self._entered: list[Deadline] = []
 
     def __enter__(self) -> Self:
-        self._deadline = Deadline.after(self._seconds)
-        self._channel.push_deadline(self._deadline)
+        deadline = Deadline.after(self._seconds)
+        self._entered.append(deadline)
+        self._channel.push_deadline(deadline)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._channel.pop_deadline(self._deadline)
+        self._channel.pop_deadline(self._entered.pop())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import ConnectTimeout, HostLookupError, SocketConnectError, SocketCreateError, SocketError, with_kin
 from ..report import AttemptRecord, ConnectionReport, milliseconds
 
-__all__ = ["connect_failure", "connect_timeout"]
+__all__ = ["connect_failure", "connect_timeout", "local_address_failure"]
 
 MOST_NAMED = 8
 """Attempts told one by one in a message; the report has them all."""
@@ -17,7 +17,7 @@ def connect_failure(report: ConnectionReport, errors: Sequence[Exception]) -> So
     """The condition for an opening in which everything has failed."""
     attempts = report.attempts
     if not attempts and report.lookups:
-        return _lookup_failure(report)
+        return _lookup_failure(report, errors)
     failures = [attempt.error for attempt in attempts if attempt.error is not None] or list(errors)
     reached = any(attempt.reached_connect for attempt in attempts)
     condition = with_kin(SocketConnectError if reached else SocketCreateError, _common_class(failures))
@@ -35,7 +35,8 @@ def connect_failure(report: ConnectionReport, errors: Sequence[Exception]) -> So
 
 def connect_timeout(report: ConnectionReport, timeout: float | None) -> ConnectTimeout:
     """The condition for an opening whose time is over."""
-    silent = [f"the {lookup.family} lookup has not answered" for lookup in report.lookups if lookup.ended is None]
+    unanswered = [lookup for lookup in report.lookups if lookup.ended is None]
+    silent = [f"the {lookup.family} lookup of {lookup.name} has not answered" for lookup in unanswered]
     told = "; ".join(part for part in (", ".join(silent), _tried(report)) if part)
     return ConnectTimeout(
         f"could not connect to {report.host} port {report.port} within timeout={timeout:g} s" + (told and f": {told}"),
@@ -45,9 +46,23 @@ def connect_timeout(report: ConnectionReport, timeout: float | None) -> ConnectT
     )
 
 
-def _lookup_failure(report: ConnectionReport) -> HostLookupError:
-    failures = [lookup.error for lookup in report.lookups if lookup.error is not None]
-    reasons = [f"{lookup.family}: {_reason(lookup.error)}" for lookup in report.lookups if lookup.error is not None]
+def local_address_failure(report: ConnectionReport, local: str, errors: Sequence[Exception]) -> SocketCreateError:
+    """The condition for a local address given as a name that has no address."""
+    error = SocketCreateError(
+        f"the local address {local} was not found: {_reason(errors[0]) if errors else 'the name has no addresses'}",
+        operation="lookup",
+        address=local,
+        report=report,
+    )
+    error.__cause__ = errors[0] if errors else None
+    return error
+
+
+def _lookup_failure(report: ConnectionReport, errors: Sequence[Exception]) -> HostLookupError:
+    # The local address may have been looked up too; that is not what failed.
+    failed = [lookup for lookup in report.lookups if lookup.error is not None and lookup.error in errors]
+    failures = [lookup.error for lookup in failed]
+    reasons = [f"{lookup.family}: {_reason(lookup.error)}" for lookup in failed]
     error = HostLookupError(
         f"could not find {report.host}: {', '.join(reasons) or 'the name has no addresses'}",
         operation="lookup",
@@ -81,6 +96,6 @@ def _common_class(errors: Sequence[Exception]) -> type[BaseException] | None:
     return classes.pop() if len(classes) == 1 else None
 
 
-def _common_errno(errors: Sequence[Exception]) -> int | None:
+def _common_errno(errors: Sequence[Exception | None]) -> int | None:
     numbers = {getattr(error, "errno", None) for error in errors}
     return numbers.pop() if len(numbers) == 1 else None

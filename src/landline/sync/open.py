@@ -12,15 +12,16 @@ import socket
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
-from ..address import Host, HostSpec, ServiceSpec, parse_host, parse_service
+from ..address import HostSpec, ServiceSpec, parse_host, parse_service
 from ..deadline import checked_timeout
-from ..engine.race import ATTEMPT_DELAY, Race
+from ..engine.race import ATTEMPT_DELAY, checked_attempt_delay
 from ..engine.text import checked_text_arguments
 from ..errors import SocketError
 from ..options import KeepAlive, SocketOptions
+from .attempt import Target
 from .cancel import Cancel
 from .channel import Direction, checked_direction
-from .connect import Connected, Target, connect
+from .connect import Connected, connect
 from .stream import SocketStream
 from .text_stream import TextSocketStream
 from .transport import PlainTransport
@@ -196,7 +197,13 @@ def open_tcp_stream(
     read_timeout = checked_timeout(read_timeout, "read_timeout")
     write_timeout = checked_timeout(write_timeout, "write_timeout")
 
-    def wrap(connected: Connected) -> SocketStream | TextSocketStream:
+    connected = _connect(
+        host, service, timeout, errorp, cancel,
+        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
+    )  # fmt: skip
+    if isinstance(connected, SocketError):
+        return None, connected
+    try:
         stream = SocketStream._over(
             PlainTransport(connected.sock),
             direction=direction,
@@ -204,14 +211,14 @@ def open_tcp_stream(
             local_address=connected.local_address,
             report=connected.report,
         )
-        stream._channel.read_timeout = read_timeout
+        if read_timeout is not None:
+            stream.read_timeout = read_timeout
         stream._channel.write_timeout = write_timeout
-        return stream if element_type is bytes else TextSocketStream(stream, encoding, errors, newline)
-
-    return _open(
-        host, service, timeout, errorp, cancel, wrap,
-        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
-    )  # fmt: skip
+        made = stream if element_type is bytes else TextSocketStream(stream, encoding, errors, newline)
+    except BaseException:
+        connected.sock.close()
+        raise
+    return made if errorp else (made, None)
 
 
 @overload
@@ -273,33 +280,34 @@ def connect_to_tcp_server(
     Source: LispWorks manual, connect-to-tcp-server.
     """
 
-    def wrap(connected: Connected) -> socket.socket:
-        connected.sock.setblocking(True)
-        return connected.sock
-
-    return _open(
-        host, service, timeout, errorp, cancel, wrap,
+    connected = _connect(
+        host, service, timeout, errorp, cancel,
         local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
     )  # fmt: skip
+    if isinstance(connected, SocketError):
+        return None, connected
+    connected.sock.settimeout(None)
+    return connected.sock if errorp else (connected.sock, None)
 
 
-def _open(
+def _connect(
     host: HostSpec,
     service: ServiceSpec,
     timeout: float | None,
     errorp: bool | None,
     cancel: Cancel | None,
-    wrap: Callable[[Connected], Any],
     *how: Any,
-) -> Any:
+) -> Connected | SocketError:
+    """The connection; with a false ``errorp`` the condition instead of raising it."""
     try:
         timeout = checked_timeout(timeout, "timeout")
-        made = wrap(connect(_target(host, service, *how), timeout, cancel))
+        if cancel is not None and not isinstance(cancel, Cancel):
+            raise TypeError(f"cancel={cancel!r} is not allowed: it must be a Cancel, or None")
+        return connect(_target(host, service, *how), timeout, cancel)
     except SocketError as condition:
         if errorp:
             raise
-        return None, condition
-    return made if errorp else (made, None)
+        return condition
 
 
 def _target(
@@ -315,12 +323,16 @@ def _target(
 ) -> Target:
     if callback is not None and not callable(callback):
         raise TypeError(f"socket_configure_callback={callback!r} is not allowed: it must be callable, or None")
-    Race((), attempt_delay=attempt_delay)  # the race knows what delays it takes
+    if attempt_delay != ATTEMPT_DELAY:
+        checked_attempt_delay(attempt_delay)
     parsed = parse_host(host)
     local = None if local_address is None else parse_host(local_address, "local_address")
     families = _families(ipv6)
-    families = _restricted(families, parsed, f"host={host!r}", ipv6)
-    families = _restricted(families, local, f"local_address={local_address!r}", ipv6, parsed)
+    if parsed.family is not None:
+        families = _restricted(families, parsed.family, "host", host, f"ipv6={ipv6!r}")
+    if local is not None and local.family is not None:
+        against = f"host={host!r}" if parsed.family is not None else f"ipv6={ipv6!r}"
+        families = _restricted(families, local.family, "local_address", local_address, against)
     return Target(
         parsed,
         parse_service(service),
@@ -343,14 +355,9 @@ def _families(ipv6: object) -> tuple[int, ...]:
     raise ValueError(f"ipv6={ipv6!r} is not allowed: it must be 'any', True (only IPv6), or False or None (only IPv4)")
 
 
-def _restricted(
-    families: tuple[int, ...], host: Host | None, said: str, ipv6: object, other: Host | None = None
-) -> tuple[int, ...]:
+def _restricted(families: tuple[int, ...], family: int, what: str, value: object, against: str) -> tuple[int, ...]:
     """``families``, less those that a numeric host rules out."""
-    if host is None or host.family is None:
-        return families
-    if host.family in families:
-        return (host.family,)
-    against = f"ipv6={ipv6!r}" if other is None or other.family is None else f"host={other.text!r}"
-    kind = "IPv6" if host.family == socket.AF_INET6 else "IPv4"
-    raise ValueError(f"{said} is not allowed with {against}: it is an {kind} address")
+    if family in families:
+        return (family,)
+    kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
+    raise ValueError(f"{what}={value!r} is not allowed with {against}: it is an {kind} address")

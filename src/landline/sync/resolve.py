@@ -2,7 +2,8 @@
 
 getaddrinfo() cannot be interrupted, by anything. What can be done is to call it in a thread and to stop
 waiting for that thread. It has to be a daemon: a ThreadPoolExecutor is joined when the interpreter exits, and
-a hung resolver has kept processes alive for days that way.
+a hung resolver has kept processes alive for days that way. It is started by the _thread module, in one step: Ctrl-C
+in the middle of threading.Thread.start() leaves a thread behind that is listed for ever and never runs.
 
 * Each family is asked apart, so that the answer of one need not wait for the other's; the libc sends two
   queries then. AI_ADDRCONFIG is not set: glibc does not count the loopback interface, so in a container
@@ -16,10 +17,12 @@ a hung resolver has kept processes alive for days that way.
 
 from __future__ import annotations
 
+import os
 import socket
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
-from threading import Lock, Thread, current_thread
+from threading import Lock
 from typing import TypeAlias
 
 from ..address import SocketAddress
@@ -45,7 +48,7 @@ class Lookup:
         self.waiting: list[Done] = []
 
     def abandon(self, done: Done) -> None:
-        """``done`` will not be called, unless it is being called right now."""
+        """``done`` is not being called, and will not be, when this returns."""
         with _lock:
             if done in self.waiting:
                 self.waiting.remove(done)
@@ -58,59 +61,80 @@ def start_lookup(name: str, family: int, done: Done) -> Lookup:
     """
     with _lock:
         lookup = _in_flight.get((name, family))
-        if lookup is not None:
-            lookup.waiting.append(done)
-            return lookup
-        lookup = _in_flight[name, family] = Lookup(name, family)
+        if lookup is None:
+            lookup = Lookup(name, family)
+            _begin(lookup)
+            # Only what is under way is joined: an interrupted start must not be waited for.
+            _in_flight[name, family] = lookup
         lookup.waiting.append(done)
-        if len(_threads) >= MOST_LOOKUP_THREADS:
-            _queue.append(lookup)
-            return lookup
-        thread = Thread(target=_work, args=(lookup,), name=f"landline lookup of {name}", daemon=True)
-        _threads.add(thread)
-    try:
-        thread.start()
-    except BaseException:
-        with _lock:
-            _threads.discard(thread)
-            _in_flight.pop((name, family), None)
-        raise
-    return lookup
+        return lookup
 
 
 _lock = Lock()
 _in_flight: dict[tuple[str, int], Lookup] = {}
 _queue: deque[Lookup] = deque()
-_threads: set[Thread] = set()
+_threads: set[Lookup] = set()
+"""Those running, each by the question it was started for."""
 
 
-def _work(lookup: Lookup | None) -> None:
+def _begin(lookup: Lookup) -> None:
+    if len(_threads) >= MOST_LOOKUP_THREADS:
+        _queue.append(lookup)
+        return
+    try:
+        _threads.add(lookup)
+        start_new_thread(_work, (lookup,))
+    except BaseException:
+        _threads.discard(lookup)
+        raise
+
+
+def _work(first: Lookup) -> None:
+    lookup: Lookup | None = first
     while lookup is not None:
         answer = _ask(lookup.name, lookup.family)
         with _lock:
-            _in_flight.pop((lookup.name, lookup.family), None)
-            waiting, lookup.waiting = lookup.waiting, []
-        for done in waiting:
-            done(answer)
-        lookup = _next_wanted()
+            _forget(lookup)
+            # Within the lock, so that abandon() can promise what it does; done() only leaves a note.
+            for done in lookup.waiting:
+                done(answer)
+            lookup = _next_wanted()
+            if lookup is None:
+                _threads.discard(first)
 
 
 def _next_wanted() -> Lookup | None:
-    """The next queued question that somebody still waits for; None ends this thread."""
-    with _lock:
-        while _queue:
-            lookup = _queue.popleft()
-            if lookup.waiting:
-                return lookup
-            _in_flight.pop((lookup.name, lookup.family), None)
-        _threads.discard(current_thread())
-        return None
+    """The next queued question that somebody still waits for."""
+    while _queue:
+        lookup = _queue.popleft()
+        if lookup.waiting:
+            return lookup
+        _forget(lookup)
+    return None
+
+
+def _forget(lookup: Lookup) -> None:
+    if _in_flight.get((lookup.name, lookup.family)) is lookup:
+        del _in_flight[lookup.name, lookup.family]
+
+
+def _start_afresh() -> None:
+    """In a forked child: none of the threads came along, so no question of the parent's will be answered."""
+    global _lock  # noqa: PLW0603 - the parent's may have been held by a thread that is gone
+    _lock = Lock()
+    _in_flight.clear()
+    _queue.clear()
+    _threads.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
 
 
 def _ask(name: str, family: int) -> Answer:
     try:
         found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+        addresses = (SocketAddress.from_sockaddr(sockaddr) for kind, _, _, _, sockaddr in found if kind == family)
+        return list(dict.fromkeys(addresses))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         return error.with_traceback(None)
-    addresses = (SocketAddress.from_sockaddr(sockaddr) for kind, _, _, _, sockaddr in found if kind == family)
-    return list(dict.fromkeys(addresses))

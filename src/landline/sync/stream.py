@@ -7,8 +7,10 @@ that socket.makefile() gives:
 * A read that would block first sends what is pending; close() sends it, within a bound.
 * Another thread may write, close or abort while one reads.
 
-The fast paths are one Python call around one C call: readline() and read_exactly() ask the receive buffer's
-block directly and come back to this file only when that gives too little.
+(Attributes that hold C functions are fetched first and called then: "self.x(...)" would look for a method.)
+
+The fast paths are one Python call around one C call: readline() takes the next line of the receive buffer's
+block and read_exactly() reads from it; both come back to this file only when that gives too little.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class SocketStream(StreamFace, io.BufferedIOBase):
     Source: LispWorks manual, socket-stream.
     """
 
-    __slots__ = ("_channel", "_received", "line_limit")
+    __slots__ = ("_channel", "_lines", "_received", "_small", "line_limit")
 
     def __init__(
         self,
@@ -114,10 +116,12 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             direction=direction,
         )
         self._received = self._channel.received
+        self._lines: Iterator[bytes] = iter(())
+        self._small = self._channel.sending.small
 
     # Reading
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def readline(self, size: int | None = None, /) -> bytes:
         """A line with its b"\\n"; without it at the peer's end; b"" when nothing is left.
 
         Args:
@@ -127,7 +131,12 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             ReadTimeout, LimitOverrun: nothing was consumed.
             SocketIOError: the connection failed.
         """
-        return self._received.readline(size) or self._read_line(size)
+        if size is None:
+            try:
+                return next(self._lines)
+            except StopIteration:
+                return self._read_line()
+        return self._read_sized_line(size)
 
     def read_exactly(self, count: int, /) -> bytes:
         """``count`` bytes.
@@ -137,39 +146,36 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             IncompleteRead: the peer ended before; its ``partial`` has been consumed.
             SocketIOError: the connection failed.
         """
-        data = self._received.read(count)
-        if len(data) == count:
-            return data
-        self._received.unread(data)
-        if count < 0:
-            raise ValueError(f"count={count} is not allowed: it must be 0 or more")
-        data = self._read_counted(count)
-        if len(data) < count:
-            raise IncompleteRead(data, count)
+        read = self._received.read
+        data = read(count)
+        if len(data) != count:
+            data = self._read_counted(count, data)
+            if len(data) != count:
+                raise IncompleteRead(data, count)
         return data
 
     def read(self, size: int | None = -1, /) -> bytes:
         """``size`` bytes, fewer only at the peer's end; everything up to the peer's end without a size."""
         if size is None or size < 0:
-            self._check_readable()
+            self._channel.check_readable()
             while self._channel.fill():
                 pass
             return self._received.take_all()
         data = self._received.read(size)
         if len(data) == size and size:
             return data
-        self._received.unread(data)
-        return self._read_counted(size)
+        return self._read_counted(size, data)
 
     def read1(self, size: int = -1, /) -> bytes:
         """What is there, up to ``size`` bytes; waits only when nothing is. b"" at the peer's end."""
-        self._check_readable()
+        self._channel.check_readable()
         if size == 0:
             return b""
         most = size if size > 0 else LARGEST_RECEIVE
         if len(self._received) == 0:
             if size < 0 or size >= RECEIVE_SIZE:
-                return self._channel.receive(min(most, LARGEST_RECEIVE))
+                received: bytes = self._channel.receive(min(most, LARGEST_RECEIVE))
+                return received
             self._channel.fill()
         return self._received.take_some(most)
 
@@ -194,7 +200,7 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             ReadTimeout, LimitOverrun: nothing was consumed.
             IncompleteRead: the peer ended before; its ``partial`` has been consumed, ``expected`` is None.
         """
-        self._check_readable()
+        self._channel.check_readable()
         if not isinstance(separator, (bytes, bytearray)) or not separator:
             raise ValueError(f"separator={separator!r} is not allowed: it must be bytes, at least one")
         limit = self.line_limit if limit is None else limit
@@ -214,7 +220,7 @@ class SocketStream(StreamFace, io.BufferedIOBase):
 
         Source: LispWorks manual, read-char-no-hang in open-tcp-stream's example.
         """
-        self._check_readable()
+        self._channel.check_readable()
         if size == 0:
             return b"" if self._received else None
         if not len(self._received):
@@ -226,19 +232,19 @@ class SocketStream(StreamFace, io.BufferedIOBase):
 
     def peek(self, size: int = 0, /) -> bytes:
         """Bytes at the front, without taking them; waits only when none are there. b"" at the peer's end."""
-        self._check_readable()
+        self._channel.check_readable()
         if not len(self._received):
             self._channel.fill()
         return self._received.peek()
 
     def unread(self, data: ReadableBuffer, /) -> None:
         """Put ``data`` back: the next read gives it first."""
-        self._check_readable()
+        self._channel.check_readable()
         self._received.unread(bytes(_view(data)))
 
     def input_ready(self) -> bool:
         """A read would give something without waiting: bytes, the peer's end, or a failure."""
-        self._check_readable()
+        self._channel.check_readable()
         return self._channel.input_ready()
 
     def readlines(self, hint: int | None = -1, /) -> list[bytes]:
@@ -255,17 +261,17 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             raise StopIteration
         return line
 
-    def _read_line(self, size: int | None) -> bytes:
-        self._check_readable()
-        if size == 0:
-            return b""
-        if size is not None and size > 0:
-            return self._read_sized_line(size)
+    def _read_line(self) -> bytes:
         block = self._next_block()
-        return block.readline() if isinstance(block, io.BytesIO) else block
+        if isinstance(block, bytes):
+            return block
+        # Whenever the buffer puts another block in the place of this one, it uses this one up first.
+        self._lines = block
+        return next(block)
 
     def _next_block(self) -> io.BytesIO | bytes:
         """A block with at least one line; at the peer's end what is left instead."""
+        self._channel.check_readable()
         while True:
             try:
                 block = self._received.next_lines(self.line_limit)
@@ -277,6 +283,9 @@ class SocketStream(StreamFace, io.BufferedIOBase):
                 return self._received.take_all()
 
     def _read_sized_line(self, size: int) -> bytes:
+        self._channel.check_readable()
+        if size <= 0:
+            return self.readline() if size else b""
         while True:
             try:
                 line = self._received.take_until(b"\n", size)
@@ -287,14 +296,24 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             if not self._channel.fill():
                 return self._received.take_all()
 
-    def _read_counted(self, count: int) -> bytes:
-        """``count`` bytes, fewer at the peer's end."""
-        self._check_readable()
+    def _read_counted(self, count: int, head: bytes) -> bytes:
+        """``count`` bytes, fewer at the peer's end; ``head`` has been taken from the block."""
         received = self._received
-        while count - len(received) < RECEIVE_SIZE:
-            data = received.take_exactly(count)
-            if data is not None:
+        if head or count <= 0:
+            received.unread(head)
+            if count < 0:
+                raise ValueError(f"count={count} is not allowed: it must be 0 or more")
+        elif not received.tail:
+            # A reply that comes alone and whole is passed on as it came.
+            data: bytes = self._channel.receive(self._channel.receive_size)
+            if len(data) == count:
                 return data
+            received.feed(data)
+        self._channel.check_readable()
+        while count - len(received) < RECEIVE_SIZE:
+            whole = received.take_exactly(count)
+            if whole is not None:
+                return whole
             if not self._channel.fill():
                 return received.take_all()
         return self._read_much(count)
@@ -316,14 +335,14 @@ class SocketStream(StreamFace, io.BufferedIOBase):
         return b"".join(pieces)
 
     def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
-        self._check_readable()
+        self._channel.check_readable()
         view = memoryview(buffer).cast("B")
         head = self._received.take_some(len(view)) if len(self._received) else b""
         count = len(head)
         view[:count] = head
         try:
             while count < len(view) and not (once and count):
-                received = self._channel.receive_into(view[count:]) if not len(self._received) else 0
+                received = 0 if len(self._received) else len(self._channel.receive(view[count:], into=True))
                 if received:
                     count += received
                     continue
@@ -341,11 +360,6 @@ class SocketStream(StreamFace, io.BufferedIOBase):
         """After a call that failed: what it had taken is as if it had not been."""
         if not self._channel.closed:
             self._received.unread(data)
-
-    def _check_readable(self) -> None:
-        self._channel.check_open()
-        if self._channel.direction == "output":
-            raise io.UnsupportedOperation("this stream is for output only (direction='output')")
 
     def _overrun(self, what: str, limit: int) -> LimitOverrun:
         return LimitOverrun(
@@ -365,12 +379,15 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             WriteTimeout: all of it was accepted; flush() goes on sending. Do not write it again.
             SocketIOError: the connection failed.
         """
-        if type(data) is bytes and self._channel.accept_small(data):
-            return len(data)
+        if type(data) is bytes:
+            small = self._small
+            if len(small) + len(data) <= self._channel.write_room:
+                small += data
+                return len(data)
         view = _view(data)
-        self._check_writable()
+        size = len(view)
         self._channel.write(view)
-        return len(view)
+        return size
 
     def writelines(self, lines: Iterable[ReadableBuffer], /) -> None:
         """Take over all of ``lines``, whatever happens; raises what write() raises, when all are taken over."""
@@ -384,17 +401,12 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             except WriteTimeout as error:
                 timeout = error
         if timeout is not None:
-            timeout.accepted = self._channel.sending.accepted
+            timeout.accepted, timeout.sent = self._channel.sending.accepted, self._channel.sending.sent
             raise timeout
 
     def flush(self) -> None:
         """Send what is pending. Raises as write() does; after WriteTimeout, flush() again goes on."""
         self._channel.flush()
-
-    def _check_writable(self) -> None:
-        self._channel.check_open()
-        if self._channel.direction == "input":
-            raise io.UnsupportedOperation("this stream is for input only (direction='input')")
 
     # Ending
 
@@ -409,8 +421,10 @@ class SocketStream(StreamFace, io.BufferedIOBase):
     def __del__(self) -> None:
         channel = getattr(self, "_channel", None)
         if channel is not None and not channel.closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            channel.release_now()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            finally:
+                channel.release_now()
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""

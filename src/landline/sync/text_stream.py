@@ -3,15 +3,16 @@
 Decoding happens as late as possible (engine/text.py), so ``stream.buffer`` can be used for bytes after any
 complete line, and a timeout finds every half character still there.
 
-The fast path of readline() decodes one line of the byte stream's own block. It is taken when a byte line is
-a text line as it is: an encoding that keeps LF and CR to themselves, nothing half decoded, and no CR in the
-block, which is looked at once per block. Iterating maps the decoder over the block, in C.
+The fast path maps the decoder over the byte stream's own block of lines, in C, line by line as they are
+taken. It is open when a byte line is a text line as it is: an encoding that keeps LF and CR to themselves,
+nothing half decoded, and no CR in the block, which is looked at once per block. An iterator keeps such a map
+over the block; before anything else is decoded, the block is taken from under it, so that it comes back here.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..engine.receive import Overrun
@@ -38,7 +39,9 @@ class TextSocketStream(StreamFace, io.TextIOBase):
     WriteTimeout are bytes. ``line_limit`` is in bytes, or characters where a line had to be decoded first.
     """
 
-    __slots__ = ("_buffer", "_decode", "_decoder", "_encode", "_encoding", "_errors", "_next", "_received")
+    __slots__ = (
+        "_buffer", "_decode", "_decoder", "_encode", "_encoding", "_errors", "_iterated", "_lines", "_received",
+    )  # fmt: skip
 
     def __init__(
         self, stream: SocketStream, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
@@ -51,21 +54,24 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         self._encode = TextEncoder(name, errors, newline).encode
         self._decode = self._decoder.decode
         self._received = stream._received
-        self._next: Callable[[], bytes] = _no_line
+        self._lines: Iterator[str] = _NO_LINES
+        self._iterated = False  # an iterator may have a map over the block
 
     # Reading
 
-    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+    def readline(self, size: int | None = None, /) -> str:  # type: ignore[override]
         """A line with its end ("\\n" unless ``newline`` says otherwise); "" when nothing is left.
 
         Raises:
             ReadTimeout, LimitOverrun: nothing was consumed.
             UnicodeDecodeError: the line cannot be decoded; its ``object`` holds the bytes, which are consumed.
         """
-        if size != -1:
-            return self._read_sized_line(-1 if size is None else size)
-        line = self._next()
-        return self._decode(line) if line else self._read_line()
+        if size is None:
+            try:
+                return next(self._lines)
+            except StopIteration:
+                return self._read_line()
+        return self._read_sized_line(size)
 
     def read(self, size: int | None = -1, /) -> str:
         """``size`` characters, fewer only at the peer's end; everything up to it without a size."""
@@ -110,14 +116,18 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         """What has arrived, up to ``size`` characters, without waiting. None: nothing yet. "": the peer has ended."""
         self._begin_slow()
         decoder = self._decoder
-        while not len(decoder):
-            data = self.buffer.read_no_hang(size)
+        if size == 0:
+            return "" if len(decoder) else None
+        data: bytes | None = None
+        while not len(decoder) or (len(self._received) and not 0 <= size <= len(decoder)):
+            data = self.buffer.read_no_hang(size if size < 0 else size - len(decoder))
             if data is None:
-                return None
+                break
             decoder.feed(data, final=not data)
             if not data:
                 break
-        return decoder.take_all() if size < 0 else decoder.take(size)
+        text = decoder.take_all() if size < 0 else decoder.take(size)
+        return text if text or data == b"" else None
 
     def unread(self, text: str, /) -> None:
         """Put ``text`` back: the next read gives it first."""
@@ -156,18 +166,22 @@ class TextSocketStream(StreamFace, io.TextIOBase):
     def _read_line(self) -> str:
         block = self._plain_block()
         if block is not None:
-            self._next = block.readline
-            return self._decode(block.readline())
+            self._lines = map(self._decode, block)
+            return next(self._lines)
         return self._read_decoded_line()
 
     def _next_block(self) -> Any:
         """For an iterator: decoded lines, or one line (at the peer's end "")."""
         block = self._plain_block()
-        return self._read_decoded_line() if block is None else map(self._decode, block)
+        if block is None:
+            return self._read_decoded_line()
+        self._iterated = True
+        return map(self._decode, block)
 
     def _plain_block(self) -> io.BytesIO | None:
         """A block whose byte lines are text lines as they are; None when the next line is not in such a block."""
-        self._begin_slow()
+        self._lines = _NO_LINES
+        self._channel.check_readable()
         decoder = self._decoder
         if not decoder.plain_lines:
             return None
@@ -214,9 +228,12 @@ class TextSocketStream(StreamFace, io.TextIOBase):
             self.unread("".join(lines))
 
     def _begin_slow(self) -> None:
-        """What every way but readline()'s fast one starts with."""
-        self._next = _no_line
-        self.buffer._check_readable()
+        """What every way that may leave decoded text behind starts with."""
+        self._lines = _NO_LINES
+        self._channel.check_readable()
+        if self._iterated:
+            self._iterated = False
+            self._received.unread(self._received.take_all())
 
     # Writing
 
@@ -283,8 +300,12 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         if self._decoder.pending:
             raise ValueError("characters have been decoded but not read; read them first")
         self._buffer = None
-        self._next = _no_line
+        self._lines = _NO_LINES
         return stream
+
+    def _drop_input(self) -> None:
+        super()._drop_input()
+        self._decoder.take_all()
 
     def __del__(self) -> None:
         """Nothing: the byte stream warns when it is collected unclosed."""
@@ -297,5 +318,4 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         return f"<{type(self).__name__} {self._encoding} over {self._buffer!r}>"
 
 
-def _no_line() -> bytes:
-    return b""
+_NO_LINES: Iterator[str] = iter(())

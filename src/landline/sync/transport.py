@@ -1,8 +1,8 @@
 """The transport: received bytes come out of it, bytes to send go into it, and it knows how to end.
 
 This is the seam where TLS goes in: a transport that keeps a session between the stream and a plain
-transport has this same interface, and nothing above it changes. The hot methods are the wait strategy's own
-bound methods, so that the seam costs no call.
+transport has this same interface, and nothing above it changes. The hottest ways through it are function
+objects (limited(), send), so that the seam costs no call there.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ MOST_DISCARDED = 1 << 20
 
 
 class Transport(Protocol):
-    """One connection. The methods are those of sync/wait.py's Waits, and the ways to end.
+    """One connection: waiting for it, as in sync/wait.py's Waits, and the ways to end it.
 
     The owner calls the ending methods when no other thread is inside any method but wake().
     """
 
-    receive: Callable[[int, float | None], bytes | None]
-    receive_into: Callable[[memoryview, float | None], int | None]
-    send: Callable[[memoryview | bytes, float | None], int]
-    wait: Callable[[bool, bool, float | None], bool]
-    wake: Callable[[bool, bool], None]
+    def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]: ...
+
+    def receive(self, size: int, limit: float | None, /) -> bytes | None: ...
+
+    def receive_into(self, memory: memoryview, limit: float | None, /) -> memoryview | None: ...
+
+    def send(self, data: memoryview | bytes, limit: float | None, /) -> int: ...
+
+    def wait(self, read: bool, write: bool, limit: float | None, /) -> bool: ...
+
+    def wake(self, read: bool, write: bool, /) -> None: ...
 
     def fileno(self) -> int:
         """The descriptor; -1 when closed."""
@@ -57,17 +63,27 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP (or any stream socket) as it is."""
 
-    __slots__ = ("_socket", "_waits", "receive", "receive_into", "send", "wait", "wake")
+    __slots__ = ("_socket", "_waits", "send")
 
     def __init__(self, sock: socket.socket, waits: Waits | None = None) -> None:
-        waits = waits or choose_waits(sock)
         self._socket = sock
-        self._waits = waits
-        self.receive: Callable[[int, float | None], bytes | None] = waits.receive
-        self.receive_into: Callable[[memoryview, float | None], int | None] = waits.receive_into
-        self.send: Callable[[memoryview | bytes, float | None], int] = waits.send
-        self.wait: Callable[[bool, bool, float | None], bool] = waits.wait
-        self.wake: Callable[[bool, bool], None] = waits.wake
+        self._waits = waits or choose_waits(sock)
+        self.send = self._waits.send  # the one that is called for every request: a call less
+
+    def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
+        return self._waits.limited(limit)
+
+    def receive(self, size: int, limit: float | None, /) -> bytes | None:
+        return self._waits.receive(size, limit)
+
+    def receive_into(self, memory: memoryview, limit: float | None, /) -> memoryview | None:
+        return self._waits.receive_into(memory, limit)
+
+    def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
+        return self._waits.wait(read, write, limit)
+
+    def wake(self, read: bool, write: bool, /) -> None:
+        self._waits.wake(read, write)
 
     def fileno(self) -> int:
         return self._socket.fileno()

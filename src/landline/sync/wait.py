@@ -1,7 +1,7 @@
 """Waiting for a socket: the two strategies behind one small interface.
 
-*Kernel waits.* The socket blocks, and SO_RCVTIMEO is its time limit: one system call per receive, no poll
-before it. That halves what a round trip with a timeout costs in Python (socket.settimeout polls first). A
+*Kernel waits.* The socket blocks, and SO_RCVTIMEO holds the limit that stays (read_timeout): one system call
+per receive, made by the socket's own C method, no poll before it (socket.settimeout polls first). A
 thread blocked in it is woken by shutdown(SHUT_RD), which puts nothing on the wire. Only Linux promises
 that, and only the interpreter's own socket class lets us call the kernel directly.
 
@@ -17,8 +17,8 @@ future wait return at once; the limit None means no limit and 0 means do not wai
 anything: the owner does, when no thread is inside.
 
 One weakness of kernel waits is known: a signal whose Python handler returns normally makes the
-interpreter start the wait again with its full limit (PEP 475). Waits under a deadline are polled by the
-stream, and are not affected.
+interpreter start the wait again with its full limit (PEP 475). Waits under a deadline are polled, and are
+not affected.
 """
 
 from __future__ import annotations
@@ -28,24 +28,37 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-__all__ = ["KernelWaits", "PolledWaits", "Waits", "Wakeup", "choose_waits", "wait_for_sockets"]
+__all__ = ["KernelWaits", "PolledWaits", "Waits", "Wakeup", "choose_waits", "raise_if_blocked", "wait_for_sockets"]
+
+
+R = TypeVar("R", bytes, memoryview)
+
+LONGEST_TICK = 0.01
+"""Seconds: the tick of a Linux kernel with the slowest clock there is (HZ=100)."""
 
 
 class Waits(Protocol):
     """How a stream waits for its socket."""
 
+    def limited(self, limit: float | None) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
+        """Receive, and receive into memory, under one limit that stays: the fastest way this strategy has.
+
+        They raise BlockingIOError when nothing came within the limit. The next call of limited() ends their
+        use.
+        """
+
     def receive(self, size: int, limit: float | None) -> bytes | None:
         """Up to ``size`` bytes; b"" at the peer's end or when woken; None when nothing came within ``limit``."""
 
+    def receive_into(self, memory: memoryview, limit: float | None) -> memoryview | None:
+        """The same, into ``memory``: the part that was filled, empty at the end, None when nothing came."""
+
     def receive_now(self, size: int) -> bytes | None:
         """What has arrived, up to ``size`` bytes, woken or not; None when there is nothing."""
-
-    def receive_into(self, memory: memoryview, limit: float | None) -> int | None:
-        """The same as receive(), into ``memory``: the number of bytes, 0 at the end, None when nothing came."""
 
     def send(self, data: memoryview | bytes, limit: float | None) -> int:
         """Hand over what the kernel takes: how many bytes; 0 when none within ``limit``, or when woken."""
@@ -63,145 +76,69 @@ class Waits(Protocol):
         """Release what belongs to the strategy, not the socket."""
 
 
-class KernelWaits:
-    """The socket blocks; the kernel keeps the time."""
-
-    __slots__ = ("_limit", "_receive", "_send", "_socket")
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(None)
-        self._socket = sock
-        self._limit: float | None = None
-        self._receive = sock.recv
-        self._send = sock.send
-
-    def receive(self, size: int, limit: float | None) -> bytes | None:
-        if limit == 0:
-            return self.receive_now(size)
-        if limit != self._limit:
-            self._set_limit(limit)
-        started = monotonic()
-        try:
-            return self._receive(size)
-        except BlockingIOError:
-            # The kernel counts in ticks and may be a few milliseconds early.
-            left = started + self._limit - monotonic() if self._limit is not None else 0
-            if left > 0 and self.wait(True, False, left):
-                return self.receive_now(size)
-            return None
-
-    def receive_now(self, size: int) -> bytes | None:
-        try:
-            return self._receive(size, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
-
-    def receive_into(self, memory: memoryview, limit: float | None) -> int | None:
-        if limit != 0:
-            if limit != self._limit:
-                self._set_limit(limit)
-            started = monotonic()
-            try:
-                return self._socket.recv_into(memory)
-            except BlockingIOError:
-                left = started + self._limit - monotonic() if self._limit is not None else 0
-                if left <= 0 or not self.wait(True, False, left):
-                    return None
-        try:
-            return self._socket.recv_into(memory, 0, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
-
-    def send(self, data: memoryview | bytes, limit: float | None) -> int:
-        try:
-            return self._send(data, _SEND_FLAGS)
-        except BlockingIOError:
-            if limit == 0 or not self.wait(False, True, limit):
-                return 0
-        return self.send(data, 0)
-
-    def wait(self, read: bool, write: bool, limit: float | None) -> bool:
-        fileno = self._socket.fileno()
-        return bool(wait_for_sockets([fileno] if read else (), [fileno] if write else (), limit))
-
-    def wake(self, read: bool, write: bool) -> None:
-        try:
-            if read:
-                self._socket.shutdown(socket.SHUT_RD)
-            if write:
-                self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # not connected any more: nothing can be blocked in it
-
-    def restore(self) -> None:
-        if self._limit is not None:
-            self._set_limit(None)
-
-    def close(self) -> None:
-        pass
-
-    def _set_limit(self, limit: float | None) -> None:
-        # 0 would mean "no limit" to the kernel, so a limit is never rounded down to it.
-        seconds, micros = divmod(max(1, int((limit or 0) * 1e6)), 1_000_000) if limit is not None else (0, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, micros))
-        self._limit = limit
-
-
 class PolledWaits:
     """The socket does not block; waits poll it beside a wakeup descriptor."""
 
     __slots__ = ("_reading", "_socket", "_writing")
 
+    _timeout: float | None = 0
+    _flags = 0
+
     def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(0)
+        sock.settimeout(self._timeout)
         self._socket = sock
         self._reading = _Waking()
         self._writing = _Waking()
+
+    def limited(self, limit: float | None) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
+        return (
+            lambda size: raise_if_blocked(self.receive(size, limit)),
+            lambda memory: raise_if_blocked(self.receive_into(memory, limit)),
+        )
 
     def receive(self, size: int, limit: float | None) -> bytes | None:
         ends_at = None
         while not self._reading.woken:
             try:
-                return self._socket.recv(size)
+                return self._socket.recv(size, self._flags)
             except BlockingIOError:
                 ends_at = _end(limit) if ends_at is None else ends_at
-                if not self.wait(True, False, _left(ends_at)):
+                if limit == 0 or not self.wait(True, False, _left(ends_at)):
                     return None
         return b""
 
-    def receive_now(self, size: int) -> bytes | None:
-        try:
-            return self._socket.recv(size)
-        except BlockingIOError:
-            return None
-
-    def receive_into(self, memory: memoryview, limit: float | None) -> int | None:
+    def receive_into(self, memory: memoryview, limit: float | None) -> memoryview | None:
         ends_at = None
         while not self._reading.woken:
             try:
-                return self._socket.recv_into(memory)
+                return memory[: self._socket.recv_into(memory, 0, self._flags)]
             except BlockingIOError:
                 ends_at = _end(limit) if ends_at is None else ends_at
-                if not self.wait(True, False, _left(ends_at)):
+                if limit == 0 or not self.wait(True, False, _left(ends_at)):
                     return None
-        return 0
+        return memory[:0]
+
+    def receive_now(self, size: int) -> bytes | None:
+        try:
+            return self._socket.recv(size, self._flags)
+        except BlockingIOError:
+            return None
 
     def send(self, data: memoryview | bytes, limit: float | None) -> int:
         ends_at = None
         while not self._writing.woken:
             try:
-                return self._socket.send(data)
+                return self._socket.send(data, _SEND_FLAGS)
             except BlockingIOError:
                 ends_at = _end(limit) if ends_at is None else ends_at
-                if not self.wait(False, True, _left(ends_at)):
+                if limit == 0 or not self.wait(False, True, _left(ends_at)):
                     return 0
         return 0
 
     def wait(self, read: bool, write: bool, limit: float | None) -> bool:
         fileno = self._socket.fileno()
-        waking = [side for side, wanted in ((self._reading, read), (self._writing, write)) if wanted]
-        wakeups = [side.fileno() for side in waking] if limit != 0 else []
-        if any(side.woken for side in waking):
+        wakeups = self._wakeups(read, write) if limit != 0 else []
+        if (read and self._reading.woken) or (write and self._writing.woken):
             return True
         return bool(wait_for_sockets([fileno, *wakeups] if read else wakeups, [fileno] if write else (), limit))
 
@@ -217,6 +154,58 @@ class PolledWaits:
     def close(self) -> None:
         self._reading.close()
         self._writing.close()
+
+    def _wakeups(self, read: bool, write: bool) -> list[int]:
+        return [side.fileno() for side, wanted in ((self._reading, read), (self._writing, write)) if wanted]
+
+
+class KernelWaits(PolledWaits):
+    """The socket blocks; the kernel keeps the time of the limit that stays, poll that of all others.
+
+    Whoever waits to write is woken as in polled waits: shutdown(SHUT_WR) would do, but it sends FIN, and the
+    peer of an aborted stream would take a part for the whole.
+    """
+
+    __slots__ = ("_kernel_limit", "_receive", "_receive_into")
+
+    _timeout = None
+    _flags = getattr(socket, "MSG_DONTWAIT", 0)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._kernel_limit: float | None = None
+        self._receive = sock.recv
+        self._receive_into = sock.recv_into
+
+    def limited(self, limit: float | None) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
+        if limit == 0:
+            return super().limited(limit)
+        if limit != self._kernel_limit:
+            self._set_kernel_limit(limit)
+        return self._receive, lambda memory: memory[: self._receive_into(memory)]
+
+    def wake(self, read: bool, write: bool) -> None:
+        super().wake(read, write)
+        if read:
+            try:
+                self._socket.shutdown(socket.SHUT_RD)
+            except OSError:
+                pass  # not connected any more: nothing can be blocked in it
+
+    def restore(self) -> None:
+        if self._kernel_limit is not None:
+            self._set_kernel_limit(None)
+
+    def _wakeups(self, read: bool, write: bool) -> list[int]:
+        return super()._wakeups(False, write)
+
+    def _set_kernel_limit(self, limit: float | None) -> None:
+        # The kernel counts in ticks, and the first one may be almost over: without one more it would be early.
+        # Zero would mean "no limit" to it.
+        micros = 0 if limit is None else int((limit + LONGEST_TICK) * 1e6)
+        value = struct.pack("@ll", *divmod(micros, 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._kernel_limit = limit
 
 
 class _Waking:
@@ -261,7 +250,7 @@ class Wakeup:
     __slots__ = ("_receiver", "_sender")
 
     def __init__(self) -> None:
-        self._receiver, self._sender = socket.socketpair()
+        self._receiver, self._sender = _socket_pair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
 
@@ -287,11 +276,25 @@ class Wakeup:
         self._sender.close()
 
 
-def wait_for_sockets(reads: Sequence[int], writes: Iterable[int], limit: float | None) -> set[int]:
+# In one step where the system can: Ctrl-C in the middle of Python's own socketpair() leaves descriptors open.
+_socket_pair: Callable[[], tuple[_socket.socket, _socket.socket]] = getattr(_socket, "socketpair", socket.socketpair)
+
+
+def raise_if_blocked(result: R | None) -> R:
+    """``result``, or BlockingIOError where it is None: from the one convention to the other."""
+    if result is None:
+        raise BlockingIOError
+    return result
+
+
+def wait_for_sockets(reads: Sequence[int], writes: Collection[int], limit: float | None) -> set[int]:
     """The descriptors that are ready (or broken), of those to read from and those to write to.
 
-    An empty set means that ``limit`` seconds have passed. Signals with Python handlers do not prolong it.
+    An empty set means that ``limit`` seconds have passed. Signals with Python handlers do not prolong it. A socket
+    that such a handler has closed (-1) counts as broken.
     """
+    if -1 in reads or -1 in writes:
+        return {-1}
     poll = getattr(select, "poll", None)  # looked up now: gevent replaces it, Windows has none
     if poll is None:
         return _select(reads, writes, limit)
@@ -303,9 +306,8 @@ def wait_for_sockets(reads: Sequence[int], writes: Iterable[int], limit: float |
     return {fileno for fileno, _ in poller.poll(None if limit is None else limit * 1000)}
 
 
-def _select(reads: Sequence[int], writes: Iterable[int], limit: float | None) -> set[int]:
+def _select(reads: Sequence[int], writes: Collection[int], limit: float | None) -> set[int]:
     # Windows tells of a failed connect in the third set only.
-    writes = list(writes)
     if not reads and not writes:
         raise ValueError("nothing to wait for")
     readable, writable, broken = select.select(reads, writes, writes, limit)
