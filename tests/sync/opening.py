@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
+from types import FrameType
 from typing import Any, TypeAlias
 
 import pytest
@@ -210,6 +212,19 @@ def timing() -> Iterator[Took]:
         yield took
     finally:
         took.ended = monotonic()
+
+
+@contextmanager
+def alarm(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """SIGALRM and the timer that sends it belong to the test; else they are pytest-timeout's."""
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
 @contextmanager

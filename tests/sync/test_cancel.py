@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from opening import WITHIN, Listener, Resolver, in_thread, refusing, silence
+from opening import WITHIN, Listener, Resolver, alarm, in_thread, refusing, silence
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
 
 from landline import Cancel, ConnectTimeout, SocketIOError, StreamClosed, connect_to_tcp_server, open_tcp_stream
@@ -188,15 +188,10 @@ def test_cancel_does_nothing_to_a_stream_that_is_open() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
 def test_cancel_may_be_set_by_a_signal_handler() -> None:
     cancel = Cancel()
-    before = signal.signal(signal.SIGALRM, lambda *signal: cancel.set())
-    try:
-        with silence() as silent:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            with pytest.raises(StreamClosed):
-                open_tcp_stream("127.0.0.1", silent.port, timeout=WITHIN, cancel=cancel)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with silence() as silent, alarm(lambda *signal: cancel.set()):
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        with pytest.raises(StreamClosed):
+            open_tcp_stream("127.0.0.1", silent.port, timeout=WITHIN, cancel=cancel)
 
 
 def test_cancel_may_be_set_while_it_is_being_attached_to() -> None:

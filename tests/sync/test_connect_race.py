@@ -34,7 +34,7 @@ from landline.sync.wait import wait_for_sockets
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
-SLOTH = 0.25
+SLOTH = 0.5
 """Seconds more than expected that a loaded machine may take, where nothing but the order of size is at stake."""
 
 linux_only = pytest.mark.skipif(NOT_LINUX, reason="the whole of 127.0.0.0/8 is this machine on Linux only")

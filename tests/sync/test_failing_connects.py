@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from opening import Listener, Resolver, refusing, silence
+from opening import Listener, Resolver, alarm, refusing, silence
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
 
 from landline import (
@@ -135,29 +135,25 @@ def test_cancelled(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- interrupted ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def alarm(handler: Any) -> Iterator[None]:
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+def interrupt(number: int, frame: FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    raise KeyboardInterrupt
 
 
 def soon(sock: socket.socket | None = None) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0.0002)
+    """Interrupt in a moment, and again until it is noticed: a system call that begins meanwhile does not notice."""
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.02)
 
 
 @either_way
 def test_interrupted_while_it_connects(cancel: Cancel | None) -> None:
-    with silence() as silent, alarm(signal.default_int_handler):
+    with silence() as silent, alarm(interrupt):
         fail(KeyboardInterrupt, "127.0.0.1", silent.port, cancel=cancel, socket_configure_callback=soon)
 
 
 def test_interrupted_while_it_connects_by_name(resolver: Resolver) -> None:
     resolver.say("v4.example", ["127.0.0.1"], [])
-    with silence() as silent, alarm(signal.default_int_handler):
+    with silence() as silent, alarm(interrupt):
         fail(KeyboardInterrupt, "v4.example", silent.port, socket_configure_callback=soon)
 
 
@@ -168,7 +164,7 @@ def test_interrupted_while_it_looks_up(resolver: Resolver, monkeypatch: pytest.M
 
     monkeypatch.setattr(connecting, "wait_for_sockets", wait)
     resolver.hang("dead.example")
-    with alarm(signal.default_int_handler):
+    with alarm(interrupt):
         fail(KeyboardInterrupt, "dead.example", 80)
 
 
@@ -176,7 +172,7 @@ def test_interrupted_while_it_looks_up(resolver: Resolver, monkeypatch: pytest.M
 def test_interrupted_at_any_moment(resolver: Resolver, host: str) -> None:
     # Between its making and the next bytecode nothing but its reference count owns a socket. So this test, alone of
     # all, lets sockets close themselves.
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt_the_opening(number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code is open_tcp_stream.__code__:
                 raise KeyboardInterrupt
@@ -185,15 +181,18 @@ def test_interrupted_at_any_moment(resolver: Resolver, host: str) -> None:
     resolver.say("both.example", ["127.0.0.1"], ["::1"])
     interrupted = 0
     chance = random.Random(8305)
-    with warnings.catch_warnings(), Listener(backlog=2 * TIMES) as listener, alarm(interrupt):
-        warnings.simplefilter("ignore", ResourceWarning)
-        for _ in range(TIMES):
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
-            try:
-                open_tcp_stream(host, listener.port).close()
-            except KeyboardInterrupt:
-                interrupted += 1
-        gc.collect()
+    gc.disable()  # or it is somebody's gc.callbacks that are interrupted
+    try:
+        with warnings.catch_warnings(), Listener(backlog=2 * TIMES) as listener, alarm(interrupt_the_opening):
+            warnings.simplefilter("ignore", ResourceWarning)
+            for _ in range(TIMES):
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 5e-4))
+                try:
+                    open_tcp_stream(host, listener.port).close()
+                except KeyboardInterrupt:
+                    interrupted += 1
+    finally:
+        gc.enable()
     assert interrupted > TIMES // 100
 
 

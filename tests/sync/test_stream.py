@@ -291,6 +291,31 @@ def test_close_bounds_a_peer_that_drips(
 
 
 @each_way_to_wait
+def test_timeouts_say_what_held_and_what_becomes_of_the_rest(stream: SocketStream, peer: SocketStream) -> None:
+    stream.read_timeout = 0.01
+    with pytest.raises(
+        ReadTimeout, match=r"nothing came from 127.0.0.1\S* within read_timeout=0.01 s; .* the same call"
+    ):
+        stream.readline()
+    with stream.deadline(0), pytest.raises(ReadTimeout, match="before the deadline"):
+        stream.readline()
+    written = stall(stream)
+    stream.write_timeout = 0.01
+    with pytest.raises(WriteTimeout, match=rf"within write_timeout=0.01 s; \d+ of {written} bytes are kept, and flush"):
+        stream.flush()
+    stream.write_timeout = 0
+    with pytest.raises(WriteTimeout, match="without waiting"):
+        stream.flush()
+    with stream.deadline(0), pytest.raises(WriteTimeout, match="before the deadline"):
+        stream.flush()
+    with pytest.raises(WriteTimeout, match=rf"that close\(\) has for it .*; \d+ of {written} bytes are dropped"):
+        stream.close()
+    with pytest.raises(StreamClosed, match="closed on this side"):
+        stream.readline()
+    assert peer.read_no_hang() is not None
+
+
+@each_way_to_wait
 def test_an_unclosed_stream_warns_and_leaks_nothing(waits: MakeWaits) -> None:
     stream, peer = stream_pair(waits)
     number = stream.fileno()
@@ -446,6 +471,92 @@ def test_a_flood_does_not_hold_close_up(waits: MakeWaits) -> None:
         assert time.monotonic() - begun < PATIENCE / 2
         enough.set()
         flooding.result()
+
+
+# ---- threads that come and go at any moment -------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns a thousand times as often as usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@each_way_to_wait
+@pytest.mark.usefixtures("hasty_threads")
+def test_both_directions_at_once_under_hasty_threads(waits: MakeWaits) -> None:
+    """Small and large writes by one thread, while another reads and so pushes them: whole and in order."""
+    sizes = (1, 30_000, 7, 40_000, 100, 70_000, 3, 65_536, 5, 200_000)
+    total = sum(sizes) * 6
+    wanted = PATTERN[:total]
+
+    def write(end: SocketStream) -> None:
+        position = 0
+        for size in sizes * 6:
+            end.write(wanted[position : position + size] if size % 2 else bytearray(wanted[position : position + size]))
+            position += size
+        end.flush()
+
+    def read(end: SocketStream) -> bytes:
+        data = b""
+        while left := total - len(data):
+            data += end.read_exactly(min(left, 1 + left % 9000))
+        return data
+
+    ends = stream_pair(waits)
+    tasks = [Task(lambda end=end: read(end)) for end in ends]  # type: ignore[misc]
+    writers = [Task(lambda end=end: write(end)) for end in ends]  # type: ignore[misc]
+    for writer in writers:
+        writer.result()
+    for task in tasks:
+        assert task.result() == wanted
+    for end in ends:
+        assert end.bytes_sent == end.bytes_received == total
+        end.close()
+
+
+BUSY: dict[str, Callable[[SocketStream], Callable[[], bytes]]] = {
+    "readline": lambda stream: stream.readline,
+    "iteration": lambda stream: iter(stream).__next__,
+    "read_until": lambda stream: lambda: stream.read_until(b"\n"),
+    "read_exactly": lambda stream: lambda: stream.read_exactly(10),
+}
+
+
+@each_way_to_wait
+@pytest.mark.usefixtures("hasty_threads")
+@pytest.mark.parametrize("method", BUSY)
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_a_busy_reader_is_ended_by_stream_closed_and_nothing_else(waits: MakeWaits, method: str, ending: str) -> None:
+    """Whatever the reader is at when another thread ends the stream: no end of file, no half line, no odd error."""
+    for turn in range(12):
+        stream, peer = stream_pair(waits)
+        read = BUSY[method](stream)
+        count = 0
+
+        def feed(peer: SocketStream = peer) -> None:
+            with suppress(ConnectionError):
+                for start in range(0, 1_000_000, 1000):
+                    peer.write(b"".join(b"%09d\n" % number for number in range(start, start + 1000)))
+                    peer.flush()
+
+        def consume(read: Callable[[], bytes] = read) -> None:
+            nonlocal count
+            while True:
+                data = read()
+                assert data == b"%09d\n" % count
+                count += 1
+
+        feeding, consuming = Task(feed), Task(consume)
+        until(lambda: count > turn * 300)  # noqa: B023 (it is asked at once)
+        getattr(stream, ending)()
+        consuming.failure(StreamClosed)
+        peer.abort()
+        with suppress(StreamClosed):
+            feeding.result()
 
 
 # ---- signals -------------------------------------------------------------------------------------------

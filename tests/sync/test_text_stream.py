@@ -76,7 +76,7 @@ def test_lines_are_those_of_open(pair: Pair, encoding: str, newline: str | None)
     wanted = list(io.TextIOWrapper(io.BytesIO(data), encoding, newline=newline))
     dripping = Task(lambda: drip(peer, data, random.Random(encoding)))
     made = TextSocketStream(stream, encoding, newline=newline)
-    got = []
+    got: list[str] = []
     while line := made.readline() if len(got) % 2 else next(made, ""):
         got.append(line)
     assert got == wanted

@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
+from collections.abc import Iterator
 from threading import Condition, Thread
 
 from .. import ReadTimeout, SocketIOError, SocketStream, StreamClosed
@@ -61,9 +64,10 @@ class Exchange:
         except RuntimeError as error:
             raise OSError(f"no thread to read standard input in: {error}") from error
         try:
-            while data := self._stream.read1(BLOCK):
-                self._received = data
-                _write_all(data)
+            with _waking_at_signals(self._stream):
+                while data := self._stream.read1(BLOCK):
+                    self._received = data
+                    _write_all(data)
         except StreamClosed:
             if self._failure is None:
                 raise
@@ -118,6 +122,33 @@ class Exchange:
                 self._state.wait_for(lambda: not self._sending)
                 if not self._over and not self._state.wait_for(lambda: self._sending or self._over, patience):
                     return
+
+
+@contextlib.contextmanager
+def _waking_at_signals(stream: SocketStream) -> Iterator[None]:
+    """Inside, a signal ends a read even if it comes just before the read blocks.
+
+    Python looks for signals, then calls the kernel; one that comes in between (Ctrl-C as an answer to a
+    prompt, typed by a program) would only be noticed when the peer says something more. A thread that is told of
+    signals by the interpreter's own handler ends the wait.
+    """
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+
+    def watch() -> None:
+        with receiver:
+            if receiver.recv(1):
+                with contextlib.suppress(OSError):
+                    stream.shutdown("input")
+
+    watcher = Thread(target=watch, name="landline signals", daemon=True)
+    watcher.start()
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        sender.close()
 
 
 def _read_some() -> bytes:

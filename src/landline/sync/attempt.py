@@ -59,7 +59,8 @@ def second_look(sock: socket.socket) -> int:
     return errno.ECONNREFUSED if itself else 0
 
 
-_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
+# On POSIX EWOULDBLOCK is a failure (no local port is free); Windows means "under way" by its own one.
+_UNDER_WAY = (errno.EINPROGRESS, errno.EINTR, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
 
 
 def _bind(sock: socket.socket, local: str | None, port: int) -> None:

@@ -33,8 +33,9 @@ from ..address import SocketAddress
 from ..deadline import Deadline
 from ..engine.receive import ReceiveBuffer
 from ..engine.send import JOIN_UP_TO, SendBuffer
-from ..errors import ReadTimeout, SocketIOError, StreamClosed, WriteTimeout, with_kin
+from ..errors import SocketIOError
 from ..report import ConnectionReport
+from .conditions import io_failed, read_timed_out, stream_closed, write_timed_out
 from .transport import Transport
 
 __all__ = ["Channel", "Direction", "checked_direction"]
@@ -107,7 +108,7 @@ class Channel:
         data = self.receive(self.receive_size)
         self.received.feed(data)
         if self._closed is not None:
-            raise self._stream_closed()
+            raise stream_closed(self, self._closed)
         return bool(data)
 
     def receive(self, what: Any, into: bool = False, overdue: bool = False) -> Any:
@@ -120,7 +121,7 @@ class Channel:
         Raises ReadTimeout, StreamClosed, SocketIOError.
         """
         if not self._reading.acquire(False) and not _acquire(self._reading, self._limit(self._read_timeout)):
-            raise self._timed_out()
+            raise read_timed_out(self, self._read_timeout)
         try:
             self.write_room = -1
             if self._no_input:
@@ -139,12 +140,12 @@ class Channel:
             self._input_over(self._output_failure)
             return self._no_more()
         except BlockingIOError:
-            raise self._timed_out() from None
+            raise read_timed_out(self, self._read_timeout) from None
         except OSError as error:
             if isinstance(error, SocketIOError):
                 raise
             if error.errno in _PASSING and self._closed is None:
-                raise self._failed("receive", "receiving from", error) from error
+                raise io_failed(self, "receive", "receiving from", error) from error
             self._input_over(error)
             return self._no_more()
         finally:
@@ -168,7 +169,7 @@ class Channel:
 
     def check_open(self) -> None:
         if self._closed is not None:
-            raise self._stream_closed()
+            raise stream_closed(self, self._closed)
 
     def check_readable(self) -> None:
         """Raises when this stream is not for reading at all; what ended its input is told by the reads."""
@@ -182,7 +183,7 @@ class Channel:
         receive: Callable[[Any, float], Any] = self._transport.receive_into if into else self._transport.receive
         while True:
             all_sent = self._push()
-            if self._deadlines and self._overdue() and not overdue:
+            if self._deadlines and self.overdue() and not overdue:
                 raise BlockingIOError
             data = receive(what, 0)
             if data is not None:
@@ -204,17 +205,10 @@ class Channel:
         """What a read gets that cannot receive: the condition, or b"" at the peer's end."""
         self.check_readable()
         if self._input_failure is not None:
-            raise self._failed("receive", "receiving from", self._input_failure)
+            raise io_failed(self, "receive", "receiving from", self._input_failure)
         if self._input_shut:
-            raise StreamClosed("the input side was shut down on this side", **self._facts("receive"))
+            raise stream_closed(self, "the input side was shut down on this side")
         return b""
-
-    def _timed_out(self) -> ReadTimeout:
-        return ReadTimeout(
-            f"nothing came from {self._peer()} {self._which_limit('read_timeout', self._read_timeout)}; "
-            "nothing was consumed, and the same call goes on from here",
-            **self._facts("receive"),
-        )
 
     # Writing
 
@@ -224,7 +218,7 @@ class Channel:
         if self.direction == "input":
             raise io.UnsupportedOperation("this stream is for input only (direction='input')")
         if self._output_shut:
-            raise self._stream_closed()
+            raise stream_closed(self, self._closed)
         if self._output_failure is not None:
             raise self._output_failed()
 
@@ -272,7 +266,7 @@ class Channel:
         self.check_writable()
         limit = self._limit(self.write_timeout)
         if not self._writing.acquire(False) and not _acquire(self._writing, limit):
-            raise self._write_timeout()
+            raise write_timed_out(self)
         try:
             if self._busy is None:  # or else a signal handler has interrupted the sending, which goes on after it
                 self._send_all(None)
@@ -286,23 +280,23 @@ class Channel:
             while (piece := self.sending.next()) is not None:
                 if until is None:
                     self.check_open()  # after ``_busy`` is set, which close() looks at after closing
-                    if self._deadlines and self._overdue():
-                        raise self._write_timeout()
+                    if self._deadlines and self.overdue():
+                        raise write_timed_out(self)
                 limit = self._limit(self.write_timeout)
                 sent = self._transport.send(piece, limit if until is None else until.limit(limit))
                 if not sent:
                     if self._aborted or until is None:
                         self.check_writable()
-                    raise self._write_timeout(until)
+                    raise write_timed_out(self, None if until is None else CLOSE_LIMIT)
                 with self._state:
                     self.sending.advance(sent)
         except OSError as error:
             if isinstance(error, SocketIOError):
                 raise
             if self._aborted or self._output_shut or (self._closed is not None and until is None):
-                raise self._stream_closed() from error
+                raise stream_closed(self, self._closed) from error
             self._output_over(error, untold=False)
-            raise self._failed("send", "sending to", error) from error
+            raise io_failed(self, "send", "sending to", error) from error
         finally:
             self._busy = None
 
@@ -349,21 +343,12 @@ class Channel:
         """The failure to send, which is told by this."""
         assert self._output_failure is not None
         self._untold = False
-        return self._failed("send", "sending to", self._output_failure)
+        return io_failed(self, "send", "sending to", self._output_failure)
 
-    def _write_timeout(self, until: Deadline | None = None) -> WriteTimeout:
+    def counts(self) -> tuple[int, int]:
+        """Payload bytes accepted and sent since the stream opened."""
         with self._state:
-            accepted, sent = self.sending.accepted, self.sending.sent
-        if until is None:
-            limit, rest = self._which_limit("write_timeout", self.write_timeout), "kept, and flush() goes on from here"
-        else:
-            limit, rest = f"in the time that close() has for it ({CLOSE_LIMIT:g} s or write_timeout)", "dropped"
-        return WriteTimeout(
-            f"{self._peer()} took no data {limit}; {accepted - sent} of {accepted} bytes are {rest}",
-            accepted=accepted,
-            sent=sent,
-            **self._facts("send"),
-        )
+            return self.sending.accepted, self.sending.sent
 
     # Clocks
 
@@ -390,13 +375,8 @@ class Channel:
             idle = deadline.limit(idle)
         return idle
 
-    def _overdue(self) -> bool:
+    def overdue(self) -> bool:
         return any(deadline.passed for deadline in self._deadlines)
-
-    def _which_limit(self, name: str, value: float | None) -> str:
-        if self._overdue():
-            return "before the deadline"
-        return f"within {name}={value:g} s" if value else "without waiting"
 
     # Ending
 
@@ -433,7 +413,7 @@ class Channel:
                 self._transport.shutdown_output()
             except OSError as error:
                 if not abort:
-                    raise self._failed("send", "shutting down the connection to", error) from error
+                    raise io_failed(self, "send", "shutting down the connection to", error) from error
 
     def close(self) -> None:
         """Send what is pending within write_timeout or CLOSE_LIMIT, then release the descriptor whatever happened."""
@@ -548,28 +528,6 @@ class Channel:
                 self._reading.release()
         finally:
             self._writing.release()
-
-    # Conditions
-
-    def _peer(self) -> str:
-        return str(self.peer_address) if self.peer_address else "the peer"
-
-    def _facts(self, operation: str) -> dict[str, Any]:
-        return {"operation": operation, "address": self.peer_address, "report": self.report}
-
-    def _stream_closed(self) -> StreamClosed:
-        why = self._closed or "the output side was shut down on this side"
-        condition = StreamClosed(why, **self._facts("closed"))
-        with self._state:
-            condition.accepted, condition.sent = self.sending.accepted, self.sending.sent
-        return condition
-
-    def _failed(self, operation: str, doing: str, error: OSError) -> SocketIOError:
-        condition = with_kin(SocketIOError, error)(
-            f"{doing} {self._peer()} failed: {error.strerror or error}", errno=error.errno, **self._facts(operation)
-        )
-        condition.__cause__ = error
-        return condition
 
 
 def _acquire(lock: Any, limit: float | None) -> bool:

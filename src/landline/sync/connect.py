@@ -191,12 +191,12 @@ class _Opening:
 
     def _look_up(self, host: Host, family: int) -> None:
         assert host.name is not None
-        wakeup = self._news()
+        wakeup, answers = self._news(), self.answers  # not self: a cycle would outlive the call
         record = LookupRecord(host.name, "IPv6" if family == socket.AF_INET6 else "IPv4", self._now())
         self.report.lookups.append(record)
 
         def done(answer: Answer) -> None:
-            self.answers.append((family, record, answer))
+            answers.append((family, record, answer))
             wakeup.set()
 
         try:
@@ -301,7 +301,7 @@ class _Opening:
         """Until something has happened, ``wake_at`` has come, or the time is over (which raises)."""
         self._check_cancel()
         limit = self.deadline.limit(None if wake_at is None else max(0.0, wake_at - monotonic()))
-        filenos = {attempt.sock.fileno(): number for number, attempt in self.attempts.items()}
+        filenos = [attempt.sock.fileno() for attempt in self.attempts.values()]
         reads = [self.wakeup.fileno()] if self.wakeup is not None else []
         ready = wait_for_sockets(reads, filenos, limit)
         if not ready and self.deadline.passed:
@@ -311,11 +311,14 @@ class _Opening:
             raise connect_timeout(self.report, self.timeout)
         if self.wakeup is not None and self.wakeup.fileno() in ready:
             self.wakeup.clear()
-        for fileno in ready.intersection(filenos):
-            attempt = self.attempts.get(filenos[fileno])
-            if attempt is not None and self.won is None:
-                status = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                self._perform(self._settled(filenos[fileno], status))
+        news = [
+            (attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), number)
+            for number, attempt in self.attempts.items()
+            if attempt.sock.fileno() in ready
+        ]
+        for status, number in sorted(news):  # success first, then the earlier attempt
+            if self.won is None:
+                self._perform(self._settled(number, status))
 
     def _check_cancel(self) -> None:
         if self.cancel is not None and self.cancel.is_set():

@@ -145,6 +145,11 @@ class StreamFace:
     def closed(self) -> bool:
         return self._channel.closed
 
+    @property
+    def name(self) -> int:
+        """The descriptor, -1 when closed: what files without a path are called (io.TextIOWrapper asks)."""
+        return -1 if self._channel.closed else self._channel.fileno()
+
     def fileno(self) -> int:
         """The socket's descriptor, for select() and the like. Do not read from or write to it."""
         return self._channel.fileno()

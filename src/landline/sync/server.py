@@ -72,7 +72,11 @@ def start_up_server(
     wanted = SocketAddress(host.address, parse_service(service))
     limits = (checked_timeout(read_timeout, "read_timeout"), checked_timeout(write_timeout, "write_timeout"))
     listener = _listen(wanted, backlog)
-    return Server(listener, handler, limits, name or f"landline server {wanted.port or listener.getsockname()[1]}")
+    try:
+        return Server(listener, handler, limits, name or f"landline server {wanted.port or listener.getsockname()[1]}")
+    except BaseException:
+        listener.close()
+        raise
 
 
 class Server:
@@ -94,9 +98,14 @@ class Server:
         self._lock = Lock()
         self._stopping = False
         self._handlers: dict[Thread, SocketStream] = {}
+        self._terminating: set[Thread] = set()  # handlers that have called terminate()
         self.addresses = (SocketAddress.from_sockaddr(listener.getsockname()),)
         self._thread = Thread(target=self._accept_all, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._wakeup.close()
+            raise
 
     @property
     def port(self) -> int:
@@ -111,7 +120,8 @@ class Server:
     def terminate(self, drain: float = 0.0) -> None:
         """Stop accepting at once, let handlers finish within ``drain`` seconds, then abort what is left.
 
-        Returns when every thread has ended (but the calling one, if a handler calls this). May be repeated.
+        Returns when every thread has ended. May be repeated. A handler may call it too, and does not wait for
+        itself, nor for other handlers that have called it: they would wait for each other.
         """
         until = Deadline.after(checked_timeout(drain, "drain") or 0.0)
         self._stopping = True
@@ -120,7 +130,9 @@ class Server:
             self._thread.join()
         with self._lock:
             handlers = dict(self._handlers)
-        handlers.pop(current_thread(), None)
+            if current_thread() in handlers:
+                self._terminating.add(current_thread())
+                handlers = {thread: handlers[thread] for thread in handlers.keys() - self._terminating}
         for thread in handlers:
             thread.join(until.limit())
         for thread, stream in handlers.items():

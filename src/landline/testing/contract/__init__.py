@@ -24,10 +24,10 @@ What is the system's (descriptors, socket options, signals) is not here.
 
 from __future__ import annotations
 
-from . import ending, reading, text, writing
+from . import clocks, ending, reading, text, writing
 from .stage import PATIENCE, Check, MakePair
 
 __all__ = ["CHECKS", "PATIENCE", "Check", "MakePair"]
 
-CHECKS: tuple[Check, ...] = (*reading.CHECKS, *writing.CHECKS, *ending.CHECKS, *text.CHECKS)
-"""Every check, in an order that tells most when several fail: reading, writing, ending, text."""
+CHECKS: tuple[Check, ...] = (*reading.CHECKS, *clocks.CHECKS, *writing.CHECKS, *ending.CHECKS, *text.CHECKS)
+"""Every check, in an order that tells most when several fail: reading, clocks, writing, ending, text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ReadTimeout, SocketIOError, WriteTimeout
@@ -252,11 +253,12 @@ def a_deadline_ends_a_write_to_a_slow_reader(method: str, make_pair: MakePair) -
         written = stall(stream, PATTERN)
         written += len(PATTERN)
         read: list[bytes] = []
+        timed_out = Event()
 
         def slowly() -> None:
-            while sum(map(len, read)) < written:
-                time.sleep(0.001)
+            while not timed_out.wait(0.001):
                 read.append(peer.read1(10_000))
+            read.append(peer.read_exactly(written - sum(map(len, read))))
 
         begun = time.monotonic()
         if method == "flush":
@@ -269,6 +271,7 @@ def a_deadline_ends_a_write_to_a_slow_reader(method: str, make_pair: MakePair) -
             else:
                 stream.write(PATTERN)
         assert time.monotonic() - begun < PATIENCE / 2
+        timed_out.set()
         stream.flush()
         reader.result()
         assert b"".join(read) == PATTERN * (written // len(PATTERN))
