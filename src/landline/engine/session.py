@@ -1,0 +1,502 @@
+"""A TLS session in memory: ciphertext and payload in, payload and ciphertext out, and exact counts.
+
+SSLSocket mixes TLS with its socket: a write that times out inside a record cannot be resumed, two threads hold
+one another up, and shutdown() turns TLS off without a word. Here OpenSSL works between two MemoryBIOs and never
+waits, so it can always go on. Whoever drives the session moves the bytes:
+
+    feed(what the transport received)      ->  read(size): payload, None (feed more), b"" (closed properly)
+    write(payload)                         ->  outgoing(): ciphertext to hand over; sent(how much of it went)
+
+The session is not locked. Its driver holds one short lock around every call and none around I/O; outgoing()
+gives an immutable piece that stays at the front until sent() says so, whatever is added meanwhile.
+
+* *Counts.* Where each write ends in the ciphertext is remembered with its payload; only when the transport takes
+  part of it are its records told apart. (One call per record is simpler and 8% slower.)
+* *Bounds.* write() encrypts AHEAD bytes at most before they are handed over. What is fed waits in one piece and
+  goes to OpenSSL in slices, because a MemoryBIO never gives memory back.
+* *Half close.* close_output() sends close_notify, and reading goes on. SSLObject.unwrap() fails for good when it
+  finds payload it would have to skip, so everything that was fed is decrypted first.
+* *Truncation.* The end of the transport is not told to OpenSSL: what it makes of that depends on its version and
+  on an option of the context. An end before close_notify is a failure here, always.
+* *Failures* are the session's last word: the same one again from every call. What OpenSSL still wants to say (the
+  alert that tells the peer why) is in outgoing(). Plain bytes come out only behind close_notify (leftover()).
+* "Want read" is an exception and costs 1.5 us, a tenth of a round trip: read() does not ask OpenSSL when it knows
+  that everything has been taken.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, NoReturn
+
+__all__ = ["AHEAD", "Facts", "Failure", "Kind", "Session", "SessionFailed"]
+
+RECORD = 16384
+"""The most payload a record may carry (RFC 8446, 5.1)."""
+
+AHEAD = 8 * RECORD
+"""Payload encrypted before it is handed over. Twice that gains nothing, half of it costs 5%."""
+
+MOST_RECORD = RECORD + 2048 + 5
+"""The longest record there is (RFC 5246, 6.2.3, with its header): with less in hand OpenSSL may ask for more."""
+
+FEED = 32768
+"""Slices in which ciphertext goes to OpenSSL, and so, with MOST_RECORD, what a MemoryBIO grows to."""
+
+MOST_REPLIES = 1 << 20
+"""Ciphertext waiting behind outgoing() when a peer keeps making us answer and reads nothing: no honest one needs it."""
+
+FIRST = 64
+"""The peer's first bytes kept, to say what it speaks if it is not TLS."""
+
+Kind = Literal["truncated", "closed", "verification", "mismatch", "not tls", "alert", "protocol", "local"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a session ended.
+
+    * "truncated": the transport ended without close_notify.
+    * "closed": the peer sent close_notify in the middle of the handshake.
+    * "verification": this side refuses the peer's certificate; ``verify_code`` is the X509_V_ERR_ number or 0.
+    * "mismatch": no common version or cipher, as seen from here, or as the peer's ``alert`` says.
+    * "not tls": the peer does not speak TLS; ``heard`` is how it began.
+    * "alert": any other fatal ``alert`` of the peer, in words ("unknown ca").
+    * "protocol": what came is not what TLS allows: a damaged record, for instance.
+    * "local": an exception on this side that is not OpenSSL's (a callback's, a signal handler's).
+
+    ``text`` is for a message, ``reason`` is OpenSSL's name for it (or None); ``established``: after the handshake.
+    """
+
+    kind: Kind
+    text: str
+    reason: str | None = None
+    established: bool = False
+    alert: str | None = None
+    verify_code: int = 0
+    heard: bytes = b""
+
+
+class SessionFailed(Exception):
+    """The session failed, now or earlier; ``failure`` says how, ``__cause__`` is the exception behind it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was agreed upon. ``cipher``: name, protocol, secret bits. ``chain``: DER, the peer's own certificate first;
+    the chain that was verified or, where the context verifies nothing, the one the peer sent."""
+
+    version: str | None
+    cipher: tuple[str, str, int] | None
+    alpn: str | None
+    session_reused: bool
+    chain: tuple[bytes, ...]
+
+
+class Session:
+    """One side of one TLS connection. See the top of the file; all methods may raise SessionFailed.
+
+    Attributes:
+        ssl_object: for callbacks that configure it before the handshake; reading and writing is done here.
+        established: the handshake is done.
+        unsent: payload bytes that were encrypted and are not handed over in whole records yet.
+        output_closed: close_output() was called, and writing is over.
+        input_closed: the peer's close_notify came; set when read() first gives b"".
+    """
+
+    __slots__ = (
+        "_chunk", "_dry", "_ended", "_failure", "_first", "_handed", "_incoming", "_marks", "_normal", "_outgoing",
+        "_produced", "_read", "_ready", "_rest", "_write", "established", "input_closed", "output_closed", "ssl_object",
+        "unsent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """``session`` is one to resume, of the same context (clients only). Raises ValueError, ssl.SSLError."""
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        self._read: Callable[..., Any] = _too_early
+        self._write: Callable[[memoryview | bytes], int] = _too_early
+        self.established = self.output_closed = self.input_closed = self._ended = False
+        self._failure: tuple[Failure, BaseException | None] | None = None
+        self._first = b""  # what the peer said first, until the handshake is done
+        self._rest: memoryview | bytes = b""  # fed, and not given to OpenSSL yet
+        self._ready: io.BytesIO | None = None  # decrypted before anybody asked
+        self._dry = True  # OpenSSL has nothing (more) to give before something is fed
+        self._normal = False  # a read that finds nothing needs more, and that is all
+        self._chunk = b""  # ciphertext on its way, whole records
+        self._marks: list[tuple[int, int]] = []  # (where a write ends in all the ciphertext, its payload), not yet out
+        self._produced = 0  # ciphertext taken out of the MemoryBIO since the beginning, the chunk included
+        self._handed = 0  # ciphertext handed over since the beginning
+        self.unsent = 0
+
+    # The handshake
+
+    def handshake(self) -> bool:
+        """Go on with the handshake. True: it is done. False: feed more. Hand over outgoing() in every case."""
+        self.check()
+        while not self.established:
+            try:
+                self.ssl_object.do_handshake()
+            except ssl.SSLWantReadError:
+                if self._slice():
+                    continue
+                if self._ended:
+                    self._fail(ssl.SSLEOFError())
+                return False
+            except ssl.SSLError as error:
+                self._fail(error)
+            known = type(self.ssl_object)  # which only passes on to an object behind it, unless it is a subclass
+            usual = known.read is ssl.SSLObject.read and known.write is ssl.SSLObject.write
+            direct: Any = (usual and getattr(self.ssl_object, "_sslobj", None)) or self.ssl_object
+            self._read, self._write = direct.read, direct.write
+            self._first = b""
+            self._dry = False
+            self._normal = not self._ended
+            self.established = True
+        return True
+
+    def refuse(self, text: str, reason: str | None = None) -> None:
+        """Raises SessionFailed: the peer is not the one that was wanted. No byte passes any more.
+
+        OpenSSL does not know why, and the standard library can send no alert of ours: the peer gets a close_notify.
+        """
+        self.close_output()
+        self._ready = None
+        self._fail(None, Failure("verification", text, reason, self.established))
+
+    # Receiving
+
+    def feed(self, data: bytes) -> None:
+        """The transport received ``data``. Never raises: what is wrong with it is told by the next call."""
+        if self._normal:
+            self._dry = False
+        elif self._failure is not None:
+            return
+        elif not self.established:
+            self._first += data[: max(0, FIRST - len(self._first))]
+        if self._rest or len(data) > FEED or self.input_closed:
+            self._rest = memoryview(b"".join((self._rest, data)) if self._rest else data)
+        else:
+            self._incoming.write(data)
+        if self._outgoing.pending > MOST_REPLIES:
+            self._set(ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer demands answers and does not read them"))
+
+    def feed_end(self) -> None:
+        """The transport is at its end."""
+        self._ended = True
+        self._normal = False
+
+    def read(self, size: int) -> bytes | None:
+        """Up to ``size`` (at least 1) bytes, of several records; None: feed more; b"": the peer closed properly.
+
+        On None hand over outgoing() before waiting for more: the peer may be waiting for an answer.
+        """
+        data: bytes | None = None if self._dry else self._record(size)
+        if data is None:
+            return None if self._normal else self._unusual(size)
+        if self._dry or len(data) == size:
+            return data
+        pieces, got = [data], len(data)
+        while got < size and not self._dry and (data := self._record(size - got)):
+            pieces.append(data)
+            got += len(data)
+        return b"".join(pieces)
+
+    def read_into(self, memory: memoryview) -> int | None:
+        """The same, into ``memory`` (of bytes, not empty): how much of it was filled; None: feed more; 0: closed."""
+        size = len(memory)
+        got = 0
+        while got < size and not self._dry and (count := self._record(size - got, memory[got:])):
+            got += count
+        if got or self._normal:
+            return got or None
+        if data := self._unusual(size):
+            memory[: len(data)] = data
+        return None if data is None else len(data)
+
+    def leftover(self) -> bytes:
+        """What came behind the peer's close_notify: not TLS any more. Only after read() gave b""."""
+        if not self.input_closed:
+            raise ValueError("the peer has not closed TLS yet")
+        rest = self._incoming.read() + self._rest
+        self._rest = b""
+        return rest
+
+    # Sending
+
+    def write(self, data: memoryview | bytes) -> int:
+        """Encrypt ``data`` as far as AHEAD allows: how much, from its front. Never write that again.
+
+        Fewer than all: hand over outgoing() first. If that is not it (``unsent`` is 0), the peer has begun a
+        renegotiation (TLS 1.2, contexts without OP_NO_RENEGOTIATION), which goes on with feed() and read().
+        """
+        if self._failure is not None or self.output_closed:
+            self.check()
+            raise ValueError("close_output() was called: nothing more can be written")
+        size = len(data)
+        if size > AHEAD - self.unsent:
+            size = (AHEAD - self.unsent) // RECORD * RECORD
+            data = data[:size]
+        if not size:
+            return 0
+        before = self._outgoing.pending
+        try:
+            self._write(data)
+        except ssl.SSLWantReadError:
+            size = 0
+        except ssl.SSLError as error:
+            size = 0
+            self._fail(error)
+        finally:  # also when a signal's handler raised, after the records were made
+            if size and (after := self._outgoing.pending) > before:
+                self._marks.append((self._produced + after, size))
+                self.unsent += size
+        return size
+
+    def close_output(self) -> None:
+        """Queue close_notify (nothing, during the handshake). Writing is over, and reading goes on."""
+        self.check()
+        closed, self.output_closed = self.output_closed, True
+        if closed or not self.established:
+            return
+        pieces = []
+        while not self._dry and (data := self._record(RECORD)):
+            pieces.append(data)
+        if pieces:  # and so nothing was ready before: it would have been given first
+            self._ready = io.BytesIO(b"".join(pieces))
+            self._dry, self._normal = True, False
+        self.check()
+        try:
+            self.ssl_object.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._fail(error)
+
+    def outgoing(self) -> memoryview | bytes:
+        """Ciphertext to hand over next; b"" when there is none. The same again, or its rest, until sent()."""
+        chunk = self._chunk
+        if not chunk:
+            self._chunk = chunk = self._outgoing.read()
+            self._produced += len(chunk)
+            return chunk
+        left = self._produced - self._handed
+        return memoryview(chunk)[-left:] if left < len(chunk) else chunk
+
+    @property
+    def has_outgoing(self) -> bool:
+        return bool(self._chunk or self._outgoing.pending)
+
+    def sent(self, count: int) -> int:
+        """``count`` bytes of outgoing() were handed over: how many payload bytes are now out in whole records."""
+        self._handed += count
+        if self._handed < self._produced:
+            self._tell_records_apart()
+        else:
+            self._chunk = b""
+        whole = payload = 0
+        for end, size in self._marks:
+            if end > self._handed:
+                break
+            whole += 1
+            payload += size
+        del self._marks[:whole]
+        self.unsent -= payload
+        return payload
+
+    # What is known about it
+
+    def check(self) -> None:
+        """Raises SessionFailed if the session has failed."""
+        if self._failure is not None:
+            failure, error = self._failure
+            # Without its traceback, which would keep the frames of whoever called first, and grow.
+            raise SessionFailed(failure) from (error and error.with_traceback(None))
+
+    def facts(self) -> Facts:
+        """What the handshake agreed upon."""
+        known = self.ssl_object
+        return Facts(
+            version=known.version(),
+            cipher=known.cipher(),
+            alpn=known.selected_alpn_protocol(),
+            session_reused=bool(known.session_reused),
+            chain=_chain(known, "get_verified_chain") or _chain(known, "get_unverified_chain"),
+        )
+
+    def unverified_chain(self) -> tuple[bytes, ...]:
+        """The certificates the peer sent, DER, its own first; also after their verification failed. () if none."""
+        return _chain(self.ssl_object, "get_unverified_chain")
+
+    def resumable(self) -> ssl.SSLSession | None:
+        """What another connection to the peer may resume, once. None: nothing yet (in TLS 1.3 it comes with reads)."""
+        session = self.ssl_object.session if self.established else None
+        usable = session and (session.has_ticket or (session.id and self.ssl_object.version() != "TLSv1.3"))
+        return session if usable else None
+
+    # Behind it
+
+    def _record(self, size: int, memory: memoryview | None = None) -> Any:
+        """Bytes of a record, or their number in ``memory``; None when there are none (_unusual() tells why)."""
+        while True:
+            if self._rest and self._incoming.pending < MOST_RECORD:
+                self._slice()
+            try:
+                data = self._read(size) if memory is None else self._read(size, memory)
+            except ssl.SSLWantReadError:
+                if self._slice():
+                    continue
+                self._dry = True
+                return None
+            except ssl.SSLZeroReturnError:
+                data = 0
+            except ssl.SSLError as error:
+                self._set(error)
+                return None
+            except BaseException as error:
+                # Of a signal's handler, as a rule. A record may have been lost with it, and nobody can tell.
+                self._set(error, Failure("local", f"{type(error).__name__} interrupted reading", established=True))
+                raise
+            if not data:
+                self.input_closed = self._dry = True
+                self._normal = False
+                return None
+            # A short answer means that there is no more of this record.
+            if (len(data) if memory is None else data) < size and not self._rest and not self._incoming.pending:
+                self._dry = True
+            return data
+
+    def _slice(self) -> bool:
+        """Give OpenSSL the next slice of what was fed; False when there is none."""
+        if rest := self._rest:
+            self._incoming.write(rest[:FEED])
+            self._rest = rest[FEED:]
+        return bool(rest)
+
+    def _unusual(self, size: int) -> bytes | None:
+        """What a read gets when OpenSSL gives nothing and that is not for lack of ciphertext alone."""
+        if self._ready is not None:
+            if data := self._ready.read(size):
+                return data
+            self._ready = None
+            self._dry = self.input_closed or self._failure is not None
+            self._normal = not (self._dry or self._ended)
+            return self.read(size)
+        self.check()
+        if self.input_closed:
+            return b""
+        if not self.established:
+            _too_early()
+        if self._ended:
+            self._fail(ssl.SSLEOFError())
+        return None
+
+    def _tell_records_apart(self) -> None:
+        """Part of the chunk was handed over: make a mark for each record of the write that was cut in two.
+
+        Other records may stand before those of the write (a key update). Where its own are not full (a peer
+        may ask for short ones) it is left in one piece, and counts when all of it is out.
+        """
+        cut = next((index for index, (end, _) in enumerate(self._marks) if end > self._handed), None)
+        if cut is None or self._marks[cut][1] <= RECORD:
+            return
+        chunk, begin = self._chunk, self._produced - len(self._chunk)
+        end, size = self._marks[cut]
+        ends = [0]
+        while ends[-1] < end - begin:
+            at = ends[-1]
+            ends.append(at + 5 + int.from_bytes(chunk[at + 3 : at + 5], "big"))
+        ends = ends[-1 - -(-size // RECORD) :]
+        lengths = {after - before for before, after in pairwise(ends[:-1])}
+        if len(lengths) == 1 and lengths.pop() > RECORD:
+            payloads = [RECORD] * (len(ends) - 2)
+            payloads.append(size - sum(payloads))
+            self._marks[cut : cut + 1] = [(begin + after, each) for after, each in zip(ends[1:], payloads, strict=True)]
+
+    def _set(self, error: BaseException | None, failure: Failure | None = None) -> None:
+        self._failure = failure or self._judged(error), error
+        self._dry, self._normal = True, False
+
+    def _fail(self, error: BaseException | None, failure: Failure | None = None) -> None:
+        self._set(error, failure)
+        self.check()
+
+    def _judged(self, error: BaseException | None) -> Failure:
+        reason: str | None = getattr(error, "reason", None)
+        if not self.established and not _may_be_tls(self._first):
+            speaks = "speaks plain HTTP, not TLS" if self._first.startswith(_HTTP) else "does not speak TLS"
+            text = f"the peer {speaks}; it began with {str(self._first)[1:]}"
+            return Failure("not tls", text, reason, heard=self._first)
+        # What OpenSSL says, without the brackets and the place in CPython's source.
+        text = str(error).rpartition("] ")[2].partition(" (_ssl.c:")[0]
+        told = _ALERT.fullmatch(text)
+        kind: Kind = "protocol"
+        alert, code = None, 0
+        match error:
+            case ssl.SSLCertVerificationError():
+                kind, code = "verification", getattr(error, "verify_code", 0)
+                text = getattr(error, "verify_message", "") or text
+            case ssl.SSLEOFError():
+                kind, text = "truncated", "the peer ended the connection without close_notify"
+            case ssl.SSLZeroReturnError():
+                kind, text = "closed", "the peer closed TLS in the middle of the handshake"
+            case _ if told is not None:
+                alert = told[1]
+                # A handshake failure is about ciphers (or groups) only until one has been chosen.
+                chosen = self.established or self.ssl_object.cipher() is not None
+                kind = "mismatch" if alert in _MISMATCH_ALERTS and not chosen else "alert"
+                text = f"the peer refuses, with the alert {alert!r}"
+            case _ if reason in _MISMATCH_REASONS:
+                kind = "mismatch"
+            case _ if reason == "CALLBACK_FAILED":
+                kind = "local"
+        return Failure(kind, text, reason, self.established, alert, code)
+
+
+# For some alerts CPython has no name, and OpenSSL 3.2 words them differently.
+_ALERT = re.compile(r"(?:(?:sslv3|tlsv13?|ssl/tls) alert|tlsv13?) (.+)", re.IGNORECASE)
+_HTTP = (b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"TRACE ")
+_MISMATCH_ALERTS = {"handshake failure", "protocol version", "insufficient security", "inappropriate fallback"}
+_MISMATCH_REASONS = {
+    "INAPPROPRIATE_FALLBACK", "NO_CIPHERS_AVAILABLE", "NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER", "NO_SHARED_GROUPS",
+    "NO_SUITABLE_GROUPS", "NO_SUITABLE_KEY_SHARE", "UNKNOWN_CIPHER_RETURNED", "UNSUPPORTED_PROTOCOL",
+    "UNSUPPORTED_SSL_VERSION", "VERSION_TOO_HIGH", "VERSION_TOO_LOW", "WRONG_CIPHER_RETURNED", "WRONG_SSL_VERSION",
+}  # fmt: skip
+
+
+def _too_early(*_: object) -> NoReturn:
+    raise RuntimeError("handshake() must be done first")
+
+
+def _may_be_tls(first: bytes) -> bool:
+    """Whether a peer's first bytes can be the head of a record, or of a ClientHello in the form of SSL 2."""
+    if first[:1] and 20 <= first[0] <= 24:
+        return first[1:2] in (b"", b"\x03")
+    return not first or (first[0] >= 0x80 and first[2:3] in (b"", b"\x01"))
+
+
+def _chain(known: ssl.SSLObject, which: str) -> tuple[bytes, ...]:
+    """A chain of certificates in DER, through the public method (3.13) or its private twin; else the leaf alone."""
+    method = getattr(known, which, None) or getattr(getattr(known, "_sslobj", None), which, None)
+    if method is None:
+        leaf = known.getpeercert(binary_form=True)
+        return (leaf,) if leaf else ()
+    found: list[Any] = method() or []
+    return tuple(each if isinstance(each, bytes) else ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in found)
