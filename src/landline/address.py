@@ -19,7 +19,7 @@ import ipaddress
 import re
 import socket
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .errors import SocketCreateError, with_kin
 
@@ -58,13 +58,13 @@ class SocketAddress(NamedTuple):
         return (bare, self.port, 0, scope_id(zone) if zone else 0)
 
     @classmethod
-    def from_sockaddr(cls, sockaddr: tuple[object, ...]) -> SocketAddress:
+    def from_sockaddr(cls, sockaddr: tuple[Any, ...]) -> SocketAddress:
         """From what getsockname(), getpeername(), accept() and getaddrinfo() give."""
-        host, port = str(sockaddr[0]), int(str(sockaddr[1]))
-        scope = int(str(sockaddr[3])) if len(sockaddr) == 4 else 0
-        if scope and "%" not in host:
-            host = f"{host}%{_zone_name(scope)}"
-        return cls(host, port)
+        if len(sockaddr) == 2:
+            return cls._make(sockaddr)
+        host, port, _, scope = sockaddr
+        zone = f"%{_zone_name(scope)}" if scope and "%" not in host else ""
+        return cls(host + zone, port)
 
 
 class Host(NamedTuple):

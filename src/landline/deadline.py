@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from time import monotonic
-from typing import SupportsFloat
 
 __all__ = ["Deadline", "checked_timeout"]
 
@@ -29,7 +28,7 @@ def checked_timeout(value: float | None, name: str) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         raise TypeError(f"{name}={value!r} is not allowed: it must be a number of seconds or None")
     value = float(value)
     if math.isnan(value) or value < 0:

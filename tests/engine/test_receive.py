@@ -275,6 +275,17 @@ def test_lines_before_one_that_is_too_long_are_given_first() -> None:
     assert buffer.take_all() == b"too long\n3\n"
 
 
+def test_a_block_of_lines_stays_the_block_until_it_is_used_up() -> None:
+    """Asking again takes it from nobody's hands and copies nothing."""
+    buffer = ReceiveBuffer()
+    buffer.feed(b"1\n2\nrest")
+    block = buffer.next_lines(30)
+    assert block is not None
+    assert buffer.take_line(30) == b"1\n"
+    assert buffer.next_lines(30) is block
+    assert buffer.next_lines(AMPLE) is block
+
+
 def test_a_smaller_limit_holds_for_a_block_made_with_a_larger_one() -> None:
     buffer = ReceiveBuffer()
     buffer.feed(b"1\ntoo long\n")

@@ -161,6 +161,19 @@ def test_small_pieces_are_joined_up_to_the_bound(sizes: list[int]) -> None:
     assert len(buffer.next() or b"") == min(sum(sizes), JOIN_UP_TO)
 
 
+@pytest.mark.parametrize("size", [1, 100, JOIN_UP_TO // 2])
+def test_small_pieces_behind_a_large_one_are_joined_too(size: int) -> None:
+    """A write timeout in the middle of writelines(): the lines after it must not become a send() each."""
+    buffer = SendBuffer()
+    buffer.accept(memoryview(bytes(2 * JOIN_UP_TO)))
+    lines = [bytes([index % 251]) * size for index in range(8 * JOIN_UP_TO // size)]
+    for line in lines:
+        buffer.accept(memoryview(line))
+    pieces = drained(buffer)
+    assert b"".join(pieces) == bytes(2 * JOIN_UP_TO) + b"".join(lines)
+    assert len(pieces) <= 1 + 8 + 1
+
+
 def test_a_header_and_the_beginning_of_its_body_go_out_in_one_piece() -> None:
     buffer = SendBuffer()
     buffer.accept(memoryview(b"header"))
@@ -226,6 +239,13 @@ def test_a_small_write_while_a_joined_piece_is_on_its_way_is_neither_lost_nor_pu
     buffer.small += b"other thread"
     buffer.advance(len(piece))
     assert piece + b"".join(drained(buffer)) == b"header" + body + b"other thread"
+
+
+def test_small_may_be_over_the_bound_when_two_threads_have_looked_at_its_size_at_once() -> None:
+    buffer = SendBuffer()
+    buffer.small += b"x" * (JOIN_UP_TO + 10)
+    buffer.accept(memoryview(b"large" * 10))
+    assert drained(buffer) == [b"x" * (JOIN_UP_TO + 10), b"large" * 10]
 
 
 def test_small_can_grow_while_a_piece_is_on_its_way() -> None:

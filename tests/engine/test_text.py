@@ -453,6 +453,18 @@ def test_many_small_takes_of_much_text_are_linear_work(count: int | None) -> Non
     assert_linear(take, 20_000)
 
 
+def test_characters_that_dripped_in_taken_one_by_one_are_linear_work() -> None:
+    def take(size: int) -> None:
+        decoder = TextDecoder("latin-1", "strict", "\n")
+        for _ in range(size):
+            decoder.feed(b"x")
+        for _ in range(size):
+            assert decoder.take_line() is None
+            assert decoder.take(1)
+
+    assert_linear(take, 20_000)
+
+
 def test_characters_looked_at_and_put_back_are_linear_work() -> None:
     def look(size: int) -> None:
         decoder = TextDecoder("utf-16-le", "strict", None)

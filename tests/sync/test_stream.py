@@ -15,6 +15,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from pairs import (
     stream_pair,
 )
 
-from landline import ReadTimeout, SocketAddress, SocketStream, StreamClosed, WriteTimeout
+from landline import ReadTimeout, SocketAddress, SocketStream, StreamClosed, TextSocketStream, WriteTimeout
 from landline.sync import channel
 from landline.sync.wait import Waits, Wakeup
 from landline.testing.contract.reading import EVERY, LINE, NEXT, send
@@ -518,11 +519,30 @@ def test_both_directions_at_once_under_hasty_threads(waits: MakeWaits) -> None:
         end.close()
 
 
+def _into(stream: SocketStream) -> Callable[[], bytes]:
+    def read() -> bytes:
+        memory = bytearray(10)
+        return bytes(memory[: stream.readinto(memory)])
+
+    return read
+
+
+def _encoded(read: Callable[[], str]) -> Callable[[], bytes]:
+    return lambda: read().encode()
+
+
 BUSY: dict[str, Callable[[SocketStream], Callable[[], bytes]]] = {
     "readline": lambda stream: stream.readline,
     "iteration": lambda stream: iter(stream).__next__,
     "read_until": lambda stream: lambda: stream.read_until(b"\n"),
+    "readline_sized": lambda stream: lambda: stream.readline(20),
+    "read": lambda stream: lambda: stream.read(10),
     "read_exactly": lambda stream: lambda: stream.read_exactly(10),
+    "readinto": _into,
+    "text_readline": lambda stream: _encoded(TextSocketStream(stream).readline),
+    "text_iteration": lambda stream: _encoded(iter(TextSocketStream(stream)).__next__),
+    "text_read_until": lambda stream: _encoded(partial(TextSocketStream(stream).read_until, "\n")),
+    "text_read": lambda stream: _encoded(partial(TextSocketStream(stream).read, 10)),
 }
 
 
@@ -532,7 +552,7 @@ BUSY: dict[str, Callable[[SocketStream], Callable[[], bytes]]] = {
 @pytest.mark.parametrize("ending", ["close", "abort"])
 def test_a_busy_reader_is_ended_by_stream_closed_and_nothing_else(waits: MakeWaits, method: str, ending: str) -> None:
     """Whatever the reader is at when another thread ends the stream: no end of file, no half line, no odd error."""
-    for turn in range(12):
+    for turn in range(8):
         stream, peer = stream_pair(waits)
         read = BUSY[method](stream)
         count = 0
@@ -554,6 +574,8 @@ def test_a_busy_reader_is_ended_by_stream_closed_and_nothing_else(waits: MakeWai
         until(lambda: count > turn * 300)  # noqa: B023 (it is asked at once)
         getattr(stream, ending)()
         consuming.failure(StreamClosed)
+        with pytest.raises(StreamClosed):
+            read()
         peer.abort()
         with suppress(StreamClosed):
             feeding.result()

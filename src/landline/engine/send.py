@@ -26,7 +26,8 @@ class SendBuffer:
 
     Attributes:
         small: small pieces, joined. The same object for ever and never exported, so that it can always grow.
-        large: the other pieces, each with its position: how many bytes had been accepted before it.
+        large: the other pieces, each with its position: how many bytes had been accepted before it. Small ones
+            behind them are joined too (in bytearrays), or each line of a backlog would become a send() of its own.
         sent: payload bytes passed on since the beginning.
     """
 
@@ -34,7 +35,7 @@ class SendBuffer:
 
     def __init__(self) -> None:
         self.small = bytearray()
-        self.large: list[tuple[int, memoryview]] = []
+        self.large: list[tuple[int, memoryview | bytearray]] = []
         self.sent = 0
         self._dropped = 0
         self._large_size = 0
@@ -50,11 +51,16 @@ class SendBuffer:
 
     def accept(self, data: memoryview) -> None:
         """Take over ``data`` (a view of bytes). Mutable memory must not change until own() or until it is sent."""
-        if len(self.small) + len(data) > JOIN_UP_TO:
-            self.large.append((self.accepted, data))
-            self._large_size += len(data)
-        else:
+        if len(self.small) + len(data) <= JOIN_UP_TO:
             self.small += data
+            return
+        if not self.large or len(data) > JOIN_UP_TO:
+            self.large.append((self.accepted, data))
+        elif (joint := self._joint(len(data))) is not None:
+            joint += data
+        else:
+            self.large.append((self.accepted, bytearray(data)))
+        self._large_size += len(data)
 
     def next(self) -> memoryview | bytes | None:
         """The piece to send next, the beginning of a large one joined to small ones; None when everything is sent."""
@@ -62,7 +68,9 @@ class SendBuffer:
             return bytes(self.small) or None
         position, data = self.large[0]
         joined = position - self.sent - self._dropped
-        return b"".join((self.small[:joined], data[: max(0, JOIN_UP_TO - joined)])) if joined else data
+        if joined:
+            return b"".join((self.small[:joined], data[: max(0, JOIN_UP_TO - joined)]))
+        return bytes(data) if isinstance(data, bytearray) else data
 
     def advance(self, count: int) -> None:
         """``count`` bytes of the piece that next() gave have been passed on."""
@@ -80,7 +88,7 @@ class SendBuffer:
     def own(self) -> None:
         """Copy what is left of memory that belongs to callers, and let go of it: they may change its size too."""
         for index, (position, data) in enumerate(self.large):
-            if type(data.obj) is not bytes:
+            if isinstance(data, memoryview) and type(data.obj) is not bytes:
                 self.large[index] = (position, memoryview(bytes(data)))
                 data.release()
 
@@ -90,3 +98,10 @@ class SendBuffer:
         self.small.clear()
         self.large = []
         self._large_size = 0
+
+    def _joint(self, size: int) -> bytearray | None:
+        """The last piece, if so many bytes may be joined to it: it is ours, and nothing was accepted behind it."""
+        position, last = self.large[-1]
+        if isinstance(last, bytearray) and len(last) + size <= JOIN_UP_TO and position + len(last) == self.accepted:
+            return last
+        return None

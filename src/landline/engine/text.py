@@ -122,14 +122,14 @@ class TextDecoder:
 
     def take_line(self, ended: bool = False) -> str | None:
         """A line with its end; at the peer's end (``ended``) also one without."""
-        end = self._find("\n" if self._newline is None else self._newline, ended)
+        end = self._find("\n" if self._newline is None else self._newline)
         if end:
             return self._cut(end)
         return self.take_all() or None if ended else None
 
     def take_until(self, separator: str) -> str | None:
         """Everything through ``separator``."""
-        end = self._find(separator, False)
+        end = self._find(separator)
         return self._cut(end) if end else None
 
     def take(self, count: int) -> str:
@@ -159,7 +159,7 @@ class TextDecoder:
             self._start = 0
         self._pieces.insert(0, text)
 
-    def _find(self, sought: str, ended: bool) -> int:
+    def _find(self, sought: str) -> int:
         """The index, in the first piece, behind ``sought`` ("" is any line end); 0 when it is not there.
 
         What was searched in vain is remembered: otherwise a long line that drips in would be joined and searched
@@ -167,14 +167,12 @@ class TextDecoder:
         """
         if sought != self._sought:
             self._sought, self._barren = sought, 0
-        if ended:
-            self._join()
         while self._barren < len(self._pieces):
             if self._barren:
                 text, start = self._carry + "".join(self._pieces[self._barren :]), 0
             else:
                 text, start = self._pieces[0], self._start
-            end = _end_of(sought, text, start, ended)
+            end = _end_of(sought, text, start)
             if end and not self._barren:
                 return end
             if end:
@@ -190,7 +188,6 @@ class TextDecoder:
         taken = piece[self._start : end]
         self._length -= len(taken)
         self._start = end
-        self._barren = 0
         if end == len(piece):
             del self._pieces[0]
             self._start = 0
@@ -263,13 +260,13 @@ class TextEncoder:
             raise
 
 
-def _end_of(sought: str, text: str, start: int, ended: bool) -> int:
+def _end_of(sought: str, text: str, start: int) -> int:
     """The index behind the first ``sought`` ("" is any line end) in ``text``; 0 when it is not there."""
     if sought:
         found = text.find(sought, start)
         return found + len(sought) if found >= 0 else 0
     match = _ANY_LINE_END.search(text, start)
-    if match is None or (match.group() == "\r" and match.end() == len(text) and not ended):
+    if match is None or (match.group() == "\r" and match.end() == len(text)):
         return 0  # whether LF follows is not known yet
     return match.end()
 

@@ -25,8 +25,8 @@ from __future__ import annotations
 import errno
 import io
 import socket
+from _thread import RLock  # what threading.RLock() calls; three of them are made for every stream
 from collections.abc import Callable
-from threading import RLock
 from typing import Any, Literal
 
 from ..address import SocketAddress
@@ -172,8 +172,14 @@ class Channel:
             raise stream_closed(self, self._closed)
 
     def check_readable(self) -> None:
-        """Raises when this stream is not for reading at all; what ended its input is told by the reads."""
-        self.check_open()
+        """Raises when this stream is not for reading at all; what ended its input is told by the reads.
+
+        Also asked after taking from ``received`` in more than one step: another thread that closed meanwhile has
+        used the block up, so what was taken may be torn. And what was put there since is used up now.
+        """
+        if self._closed is not None:
+            self.received.read()
+            raise stream_closed(self, self._closed)
         if self.direction == "output":
             raise io.UnsupportedOperation("this stream is for output only (direction='output')")
 
@@ -519,7 +525,7 @@ class Channel:
                 if self._pending and self._busy is None:
                     with self._state:
                         self.sending.clear()
-                self.received.read()  # in one step, for another thread may be at the block: it is used up
+                self.received.read()  # uses the block up, in one step, for another thread may be at it
                 if self._aborted:
                     self._transport.abort()
                 else:

@@ -94,7 +94,8 @@ class StreamFace:
         Args:
             direction: "input": what is buffered can still be read, then reads raise StreamClosed.
                 "output": what is pending is sent first, the peer sees the end, and reading goes on.
-            abort: drop what is buffered, in both directions, instead (for "output" and "io").
+            abort: drop what is buffered, in both directions, instead (for "output" and "io"; not while another
+                thread reads).
 
         Raises:
             WriteTimeout: not everything could be sent; nothing was shut down.

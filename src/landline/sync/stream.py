@@ -157,10 +157,9 @@ class SocketStream(StreamFace, io.BufferedIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         """``size`` bytes, fewer only at the peer's end; everything up to the peer's end without a size."""
         if size is None or size < 0:
-            self._channel.check_readable()
             while self._channel.fill():
                 pass
-            return self._received.take_all()
+            return self._taken(self._received.take_all())
         data = self._received.read(size)
         if len(data) == size and size:
             return data
@@ -168,16 +167,13 @@ class SocketStream(StreamFace, io.BufferedIOBase):
 
     def read1(self, size: int = -1, /) -> bytes:
         """What is there, up to ``size`` bytes; waits only when nothing is. b"" at the peer's end."""
-        self._channel.check_readable()
-        if size == 0:
-            return b""
-        most = size if size > 0 else LARGEST_RECEIVE
-        if len(self._received) == 0:
-            if size < 0 or size >= RECEIVE_SIZE:
+        most = size if size >= 0 else LARGEST_RECEIVE
+        if most and not len(self._received):
+            if most >= RECEIVE_SIZE:
                 received: bytes = self._channel.receive(min(most, LARGEST_RECEIVE))
                 return received
             self._channel.fill()
-        return self._received.take_some(most)
+        return self._taken(self._received.take_some(most))
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill ``buffer``; returns how many bytes, fewer than its size only at the peer's end.
@@ -200,7 +196,6 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             ReadTimeout, LimitOverrun: nothing was consumed.
             IncompleteRead: the peer ended before; its ``partial`` has been consumed, ``expected`` is None.
         """
-        self._channel.check_readable()
         if not isinstance(separator, (bytes, bytearray)) or not separator:
             raise ValueError(f"separator={separator!r} is not allowed: it must be bytes, at least one")
         limit = self.line_limit if limit is None else limit
@@ -211,9 +206,9 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             except Overrun:
                 raise self._overrun(f"no separator {separator!r}", limit) from None
             if data is not None:
-                return data
+                return self._taken(data)
             if not self._channel.fill():
-                raise IncompleteRead(self._received.take_all(), None)
+                raise IncompleteRead(self._taken(self._received.take_all()), None)
 
     def read_no_hang(self, size: int = -1, /) -> bytes | None:
         """What has arrived, up to ``size`` bytes, without waiting. None: nothing yet. b"": the peer has ended.
@@ -228,19 +223,18 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             if not data:
                 return data
             self._received.feed(data)
-        return self._received.take_some(size if size > 0 else len(self._received))
+        return self._taken(self._received.take_some(size if size > 0 else len(self._received)))
 
     def peek(self, size: int = 0, /) -> bytes:
         """Bytes at the front, without taking them; waits only when none are there. b"" at the peer's end."""
-        self._channel.check_readable()
         if not len(self._received):
             self._channel.fill()
-        return self._received.peek()
+        return self._taken(self._received.peek())
 
     def unread(self, data: ReadableBuffer, /) -> None:
         """Put ``data`` back: the next read gives it first."""
-        self._channel.check_readable()
         self._received.unread(bytes(_view(data)))
+        self._channel.check_readable()
 
     def input_ready(self) -> bool:
         """A read would give something without waiting: bytes, the peer's end, or a failure."""
@@ -267,20 +261,20 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             return block
         # Whenever the buffer puts another block in the place of this one, it uses this one up first.
         self._lines = block
-        return next(block)
+        return next(block, b"") or self._read_line()
 
     def _next_block(self) -> io.BytesIO | bytes:
         """A block with at least one line; at the peer's end what is left instead."""
-        self._channel.check_readable()
         while True:
             try:
                 block = self._received.next_lines(self.line_limit)
             except Overrun:
                 raise self._overrun("no line end", self.line_limit) from None
             if block is not None:
+                self._channel.check_readable()
                 return block
             if not self._channel.fill():
-                return self._received.take_all()
+                return self._taken(self._received.take_all())
 
     def _read_sized_line(self, size: int) -> bytes:
         self._channel.check_readable()
@@ -292,9 +286,9 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             except Overrun:
                 line = self._received.take_exactly(size)
             if line is not None:
-                return line
+                return self._taken(line)
             if not self._channel.fill():
-                return self._received.take_all()
+                return self._taken(self._received.take_all())
 
     def _read_counted(self, count: int, head: bytes) -> bytes:
         """``count`` bytes, fewer at the peer's end; ``head`` has been taken from the block."""
@@ -309,13 +303,12 @@ class SocketStream(StreamFace, io.BufferedIOBase):
             if len(data) == count:
                 return data
             received.feed(data)
-        self._channel.check_readable()
         while count - len(received) < RECEIVE_SIZE:
             whole = received.take_exactly(count)
             if whole is not None:
-                return whole
+                return self._taken(whole)
             if not self._channel.fill():
-                return received.take_all()
+                return self._taken(received.take_all())
         return self._read_much(count)
 
     def _read_much(self, count: int) -> bytes:
@@ -335,7 +328,6 @@ class SocketStream(StreamFace, io.BufferedIOBase):
         return b"".join(pieces)
 
     def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
-        self._channel.check_readable()
         view = memoryview(buffer).cast("B")
         head = self._received.take_some(len(view)) if len(self._received) else b""
         count = len(head)
@@ -354,14 +346,22 @@ class SocketStream(StreamFace, io.BufferedIOBase):
         except BaseException:
             self._put_back(bytes(view[:count]))
             raise
+        self._channel.check_readable()
         return count
+
+    def _taken(self, data: bytes) -> bytes:
+        """``data``, which was taken in several steps, if nobody has closed the stream meanwhile."""
+        self._channel.check_readable()
+        return data
 
     def _put_back(self, data: bytes) -> None:
         """After a call that failed: what it had taken is as if it had not been."""
-        if not self._channel.closed:
-            self._received.unread(data)
+        self._received.unread(data)
+        if self._channel.closed:
+            self._received.read()
 
     def _overrun(self, what: str, limit: int) -> LimitOverrun:
+        self._channel.check_readable()
         return LimitOverrun(
             f"{what} within {limit} bytes; nothing was consumed",
             limit=limit,

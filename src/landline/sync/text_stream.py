@@ -80,6 +80,7 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         everything = size is None or size < 0
         while everything or len(decoder) < (size or 0):
             data = self._received.take_all() if everything else self._received.take_some((size or 0) - len(decoder))
+            self._channel.check_readable()
             if data:
                 decoder.feed(data)
             elif not self._channel.fill():
@@ -167,7 +168,7 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         block = self._plain_block()
         if block is not None:
             self._lines = map(self._decode, block)
-            return next(self._lines)
+            return next(self._lines, "") or self._read_line()
         return self._read_decoded_line()
 
     def _next_block(self) -> Any:
@@ -191,6 +192,7 @@ class TextSocketStream(StreamFace, io.TextIOBase):
             except Overrun:
                 raise self.buffer._overrun("no line end", self.line_limit) from None
             if block is not None:
+                self._channel.check_readable()
                 return None if decoder.ends_at_cr and self._received.block_holds(b"\r") else block
             if len(self._received) or not self._channel.fill():
                 break
@@ -220,7 +222,9 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         if not len(self._received) and not self._channel.fill():
             self._decoder.feed(b"", final=True)
             return False
-        self._decoder.feed(self._received.take_segment() if self._decoder.line_safe else self._received.take_all())
+        data = self._received.take_segment() if self._decoder.line_safe else self._received.take_all()
+        self._channel.check_readable()
+        self._decoder.feed(data)
         return True
 
     def _put_back(self, lines: list[str]) -> None:

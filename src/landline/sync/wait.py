@@ -216,11 +216,8 @@ class _Waking:
     one of them always sees the other.
     """
 
-    __slots__ = ("_wakeup", "woken")
-
-    def __init__(self) -> None:
-        self.woken = False
-        self._wakeup: Wakeup | None = None
+    woken = False
+    _wakeup: Wakeup | None = None
 
     def fileno(self) -> int:
         if self._wakeup is None:
