@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["SocketStream"]
+__all__ = ["SocketStream", "checked_limit"]
 
 LINE_LIMIT = 1 << 20
 """The longest line readline() takes unless told otherwise: 16 times what h11, node or nginx allow a header."""
@@ -198,7 +198,7 @@ class SocketStream(StreamFace, io.BufferedIOBase):
         """
         if not isinstance(separator, (bytes, bytearray)) or not separator:
             raise ValueError(f"separator={separator!r} is not allowed: it must be bytes, at least one")
-        limit = self.line_limit if limit is None else limit
+        limit = self.line_limit if limit is None else checked_limit(limit)
         separator = bytes(separator)
         while True:
             try:
@@ -429,6 +429,13 @@ class SocketStream(StreamFace, io.BufferedIOBase):
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
         return f"<{type(self).__name__} {self.local_address} -> {self.peer_address} {self._channel.direction}{state}>"
+
+
+def checked_limit(limit: int) -> int:
+    """``limit``, a number of bytes or characters. Raises ValueError unless it is 1 or more."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"limit={limit!r} is not allowed: it must be a whole number, 1 or more")
+    return limit
 
 
 def _view(data: ReadableBuffer) -> memoryview:

@@ -21,7 +21,7 @@ from ..errors import IncompleteRead
 from .channel import Channel
 from .face import StreamFace
 from .lines import iterate_lines, read_lines
-from .stream import SocketStream
+from .stream import SocketStream, checked_limit
 
 __all__ = ["TextSocketStream"]
 
@@ -102,7 +102,7 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         self._begin_slow()
         if not isinstance(separator, str) or not separator:
             raise ValueError(f"separator={separator!r} is not allowed: it must be a str, at least one character")
-        limit = self.line_limit if limit is None else limit
+        limit = self.line_limit if limit is None else checked_limit(limit)
         while (text := self._decoder.take_until(separator)) is None:
             if len(self._decoder) >= limit:
                 raise self.buffer._overrun(f"no separator {separator!r}", limit)
@@ -146,6 +146,9 @@ class TextSocketStream(StreamFace, io.TextIOBase):
             text = self.read_no_hang(1)
         except OSError:
             return True
+        except UnicodeDecodeError as error:
+            self._received.unread(error.object)  # the read that is to come will tell of it
+            return True
         if text:
             self._decoder.unread(text)
         return text is not None
@@ -186,15 +189,24 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         decoder = self._decoder
         if not decoder.plain_lines:
             return None
+        received = self._received
+        searched = 0
         while decoder.clean:
             try:
-                block = self._received.next_lines(self.line_limit)
+                block = received.next_lines(self.line_limit)
             except Overrun:
+                if decoder.ends_at_cr:
+                    return None  # a CR may end the line in time
                 raise self.buffer._overrun("no line end", self.line_limit) from None
             if block is not None:
                 self._channel.check_readable()
-                return None if decoder.ends_at_cr and self._received.block_holds(b"\r") else block
-            if len(self._received) or not self._channel.fill():
+                return None if decoder.ends_at_cr and received.block_holds(b"\r") else block
+            # A line that is not whole stays bytes while it can, so that one which cannot be decoded is refused as
+            # a whole, and not merged with the next.
+            if decoder.ends_at_cr and received.tail.find(b"\r", searched) >= 0:
+                break
+            searched = len(received.tail)
+            if not self._channel.fill():
                 break
         return None
 
@@ -204,7 +216,11 @@ class TextSocketStream(StreamFace, io.TextIOBase):
             if len(self._decoder) >= limit:
                 raise self.buffer._overrun("no line end", limit)
             if not self._feed_segment():
-                return self._decoder.take_line(ended=True) or ""
+                line = self._decoder.take_line(ended=True) or ""
+                break
+        if len(line) > limit:
+            self._decoder.unread(line)
+            raise self.buffer._overrun("no line end", limit)
         return line
 
     def _read_sized_line(self, size: int) -> str:
