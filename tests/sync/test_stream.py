@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,9 @@ from pairs import (
 )
 
 from landline import ReadTimeout, SocketAddress, SocketStream, StreamClosed, TextSocketStream, WriteTimeout
+from landline.engine.send import SendBuffer
 from landline.sync import channel
-from landline.sync.wait import Waits, Wakeup
+from landline.sync.wait import PolledWaits, Waits, Wakeup
 from landline.testing.contract.reading import EVERY, LINE, NEXT, send
 from landline.testing.contract.stage import BRIEF, PATIENCE, Task, stall, standing_still, until
 from landline.testing.contract.writing import PATTERN
@@ -683,6 +685,139 @@ def test_a_signal_handler_may_end_the_stream_that_its_thread_waits_for(
 def suppress_timeout(call: Callable[[], object]) -> None:
     with suppress(WriteTimeout):
         call()
+
+
+class Hooked(PolledWaits):
+    """Waits whose sends go through ``around``, which gets the real send as a function."""
+
+    __slots__ = ("around",)
+
+    around: Callable[[Callable[[], int]], int]
+
+    def send(self, data: memoryview | bytes, limit: float | None) -> int:
+        return self.around(lambda: PolledWaits.send(self, data, limit))
+
+
+def hooked_pair() -> tuple[SocketStream, SocketStream, Hooked]:
+    near, far = connect()
+    waits = Hooked(near)
+    waits.around = lambda send: send()
+    return over(near, lambda sock: waits), SocketStream(far), waits
+
+
+def test_close_takes_over_what_a_reader_is_sending() -> None:
+    """A read that tries to send what is pending is no writer that is blocked: close() sends what it leaves."""
+    entered, go = threading.Event(), threading.Event()
+
+    def no_room_at_first(send: Callable[[], int]) -> int:
+        if entered.is_set():
+            return send()
+        entered.set()
+        assert go.wait(PATIENCE)
+        return 0
+
+    stream, peer, waits = hooked_pair()
+    with peer:
+        stream.write(b"pending")
+        waits.around = no_room_at_first
+        reader = Task(stream.readline)
+        assert entered.wait(PATIENCE)
+        closer = Task(stream.close).blocked()
+        go.set()
+        closer.result()
+        reader.failure(StreamClosed)
+        assert peer.read() == b"pending"
+
+
+POINTS = ("send", "accept", "advance", "own", "next")
+USES: dict[str, Callable[[SocketStream], object]] = {
+    "flush": lambda stream: stream.flush(),
+    "read": lambda stream: stream.readline(),
+    "write": lambda stream: stream.write(b"z" * 100_000),
+    "write_mutable": lambda stream: stream.write(bytearray(b"z" * 100_000)),
+}
+
+
+@contextmanager
+def signals_at(point: str, waits: Hooked, handler: Callable[[], object]) -> Iterator[None]:
+    """Run ``handler`` as a signal handler, once, right after the next call of one of the POINTS."""
+    done = False
+
+    def strike() -> None:
+        nonlocal done
+        if not done:
+            done = True
+            signal.raise_signal(signal.SIGUSR1)
+
+    def around(send: Callable[[], int]) -> int:
+        sent = send()
+        strike()
+        return sent
+
+    with pytest.MonkeyPatch.context() as patch:
+        before = signal.signal(signal.SIGUSR1, lambda *_: handler())
+        if point == "send":
+            waits.around = around
+        else:
+            real = getattr(SendBuffer, point)
+
+            def method(self: SendBuffer, *arguments: Any) -> Any:
+                result = real(self, *arguments)
+                strike()
+                return result
+
+            patch.setattr(SendBuffer, point, method)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+
+@needs_signals
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("use", USES)
+def test_a_signal_handler_may_close_in_the_middle_of_sending(point: str, use: str) -> None:
+    """Between any two steps: no deadlock, no odd error, and no byte is sent twice."""
+    stream, peer, waits = hooked_pair()
+    with peer:
+        send(peer, LINE)
+        stream.write(b"small")
+        with signals_at(point, waits, stream.close), suppress(StreamClosed):
+            USES[use](stream)
+        stream.close()  # where the point was not on the way
+        for again in USES.values():
+            with pytest.raises(StreamClosed):
+                again(stream)
+        got = peer.read()
+        assert (b"small" + b"z" * 100_000).startswith(got)
+        assert stream.bytes_sent == len(got)
+
+
+@needs_signals
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "data", [b"SIGNAL", b"S" * 70_000, bytearray(b"S" * 70_000)], ids=["small", "large", "mutable"]
+)
+def test_a_signal_handler_may_write_in_the_middle_of_sending(point: str, use: str, data: bytes | bytearray) -> None:
+    """What it writes arrives once and in one piece; so does everything else."""
+    stream, peer, waits = hooked_pair()
+    with peer:
+        send(peer, LINE)
+        stream.write(b"small")
+        wrote = []
+
+        def handler() -> None:
+            wrote.append(stream.write(data))
+            stream.flush()
+
+        with signals_at(point, waits, handler):
+            USES[use](stream)
+        collector = Task(peer.read)
+        stream.close()
+        got = collector.result()
+        assert got.replace(data, b"", 1) == b"small" + (b"z" * 100_000 if "write" in use else b"")
+        assert stream.bytes_sent == len(got) == len(got.replace(data, b"", 1)) + sum(wrote)
 
 
 @each_way_to_wait

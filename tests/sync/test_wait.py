@@ -108,6 +108,17 @@ def test_none_means_that_nothing_came_within_the_limit(made: Waits, how: str, li
 
 
 @each_way_to_wait
+def test_a_limit_of_a_tick_is_never_early(made: Waits) -> None:
+    """The kernel counts in ticks, of which the first may be almost over."""
+    receive, _ = made.limited(0.004)
+    for _ in range(20):
+        begun = time.monotonic()
+        with pytest.raises(BlockingIOError):
+            receive(1)
+        assert time.monotonic() - begun >= 0.004
+
+
+@each_way_to_wait
 @pytest.mark.parametrize("how", RECEIVES)
 @pytest.mark.parametrize("limit", [None, PATIENCE])
 def test_a_receive_that_waits_gets_what_comes(made: Waits, peer: socket.socket, how: str, limit: float | None) -> None:

@@ -237,28 +237,27 @@ class Channel:
     def write(self, data: memoryview) -> None:
         """Take over ``data``, and send if that is more than may be left pending.
 
-        WriteTimeout and StreamClosed tell how far that went. The view of the caller's memory is used by this
-        thread only, and released.
+        WriteTimeout and StreamClosed tell how far that went. A view of mutable memory is lent to the buffer only
+        while nobody else can send from it, and is released.
         """
         small = self.sending.small
         if len(small) + len(data) <= self.write_room:
             small += data
             return
         mutable = type(data.obj) is not bytes
-        if self._writing.acquire(False):
-            try:
-                if self._busy is None:
-                    self.accept(data)
-                    self._send_all(None)
-                    return
-            finally:
-                if mutable:
+        alone = self._writing.acquire(False)
+        lent = alone and self._busy is None
+        try:
+            self.accept(data if lent or not mutable else memoryview(bytes(data)))
+            self.flush()
+        finally:
+            if mutable:
+                if lent:
                     with self._state:
                         self.sending.own()
-                    data.release()
+                data.release()
+            if alone:
                 self._writing.release()
-        self.accept(memoryview(bytes(data)) if mutable else data)
-        self.flush()
 
     @property
     def _pending(self) -> bool:

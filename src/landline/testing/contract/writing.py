@@ -88,8 +88,15 @@ def after_a_write_timeout_flush_resumes(kind: str, make_pair: MakePair) -> None:
 def after_write_raised_its_memory_is_free(make_pair: MakePair) -> None:
     """A bytearray may also change its size, at once, while WriteTimeout is being handled."""
     with pair(make_pair) as (stream, _):
-        stall(stream)
         stream.write_timeout = BRIEF
+        while True:
+            data = bytearray(PATTERN)
+            try:
+                stream.write(data)
+            except WriteTimeout:
+                data.clear()
+                break
+            data.clear()
         data = bytearray(PATTERN)
         try:
             stream.write(data)
