@@ -455,25 +455,21 @@ def test_close_is_an_orderly_end_on_the_wire_though_input_is_unread(waits: MakeW
         assert far.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
-@each_way_to_wait
-def test_a_flood_does_not_hold_close_up(waits: MakeWaits) -> None:
+def test_a_flood_does_not_hold_close_up() -> None:
+    """What has arrived is read away before closing, but a peer that sends faster than we read does not win."""
+    discarded = 0
+
+    class Flooded(PolledWaits):
+        def receive_now(self, size: int) -> bytes:
+            nonlocal discarded
+            discarded += size
+            assert discarded < 100 << 20
+            return bytes(size)
+
     near, far = connect()
-    enough = threading.Event()
-
-    def flood() -> None:
-        with suppress(OSError):
-            while not enough.is_set():
-                far.sendall(bytes(1 << 20))
-
     with far:
-        stream = over(near, waits)
-        flooding = Task(flood)
-        stream.read_exactly(1 << 20)
-        begun = time.monotonic()
-        stream.close()
-        assert time.monotonic() - begun < PATIENCE / 2
-        enough.set()
-        flooding.result()
+        over(near, Flooded).close()
+    assert discarded >= 1 << 20, "what a kernel may hold is read"
 
 
 # ---- threads that come and go at any moment -------------------------------------------------------------

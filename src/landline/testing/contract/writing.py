@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import nullcontext
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -413,7 +414,7 @@ def a_read_goes_on_sending_while_it_waits(limit: str, make_pair: MakePair) -> No
         answering = Task(lambda: answer(peer, written))
         if limit == "idle":
             stream.read_timeout = PATIENCE
-        with stream.deadline(PATIENCE if limit == "deadline" else None):
+        with stream.deadline(PATIENCE) if limit == "deadline" else nullcontext():
             assert stream.readline() == b"answer\n"
         answering.result()
         assert stream.bytes_sent == written
