@@ -1,389 +1,29 @@
-"""The two directions of a connection: their buffers, clocks and locks, and how they end.
+"""A channel: the two directions of a connection (flow.py), and how they end.
 
-Streams (bytes, text) are faces on top of a channel; transports (plain, TLS) are below it. Who may do what
-at the same time is decided here:
-
-* ``_reading`` and ``_writing`` are held around a receive or a flush, I/O included: one thread at a time per
-  direction, the other direction free. They are reentrant, because a signal handler may close the stream
-  whose read it interrupted. ``_busy`` tells such a handler, and a close(), what the thread that holds
-  ``_writing`` is doing: a "push" waits for nothing, a "flush" may.
-* ``_state`` guards the send buffer and is never held during I/O; it is reentrant for the same reason.
+Streams (bytes, text) are faces on top of a channel; transports (plain, TLS) are below it.
 
 Ending from another thread: a flag is set, the transport wakes whoever is blocked, they leave and release
 their lock, and the closer then owns both directions. The descriptor is closed only then, because a number
 that is reused while a thread is about to use it would send one connection's bytes to another.
-
-A forgotten flush: a read that would block sends what is pending first, without blocking on it (the peer may
-be waiting for us to read). A thread that writes while another is blocked in a read sends at once, since
-nobody else would. Both follow from ``write_room``: how much a write may leave pending, nothing while a
-reader waits. The reader lowers it before it looks at what is pending; the writer looks at it and adds in one
-step, for between two bytecodes that call nothing no other thread runs.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import socket
-from _thread import RLock  # what threading.RLock() calls; three of them are made for every stream
-from collections.abc import Callable
-from typing import Any, Literal
 
-from ..address import SocketAddress
-from ..deadline import Deadline
-from ..engine.receive import ReceiveBuffer
-from ..engine.send import JOIN_UP_TO, SendBuffer
-from ..errors import SocketIOError
-from ..report import ConnectionReport
-from .conditions import io_failed, read_timed_out, stream_closed, write_timed_out
-from .transport import Transport
+from .conditions import io_failed
+from .flow import Flow
 
-__all__ = ["Channel", "Direction", "checked_direction"]
-
-Direction = Literal["input", "output", "io"]
-
-RECEIVE_SIZE = 65536
-"""Bytes asked for per receive: the size at which lines come fastest (larger blocks leave the caches)."""
-
-SMALL_RECEIVE = 448
-"""Bytes asked for while the peer sends less than that at a time. Memory for them comes from Python's own pools
-(up to 512 bytes with the object's head); asking for 64 KiB makes a round trip 2% slower."""
+__all__ = ["Channel"]
 
 CLOSE_LIMIT = 5.0
 """Seconds that close() spends on sending what is pending, if write_timeout allows more. Go chose the same."""
 
-_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""What this machine lacks for the moment: no failure of the connection."""
 
-
-class Channel:
+class Channel(Flow):
     """See the top of the file. Methods raise the conditions of errors.py; nothing is lost by any of them."""
 
-    __slots__ = (
-        "_aborted", "_busy", "_closed", "_deadlines", "_input_failure", "_input_shut", "_limited",
-        "_limited_into", "_no_input", "_output_failure", "_output_shut", "_read_timeout", "_reading",
-        "_released", "_room", "_state", "_transport", "_untold", "_writing", "bytes_received", "direction",
-        "local_address", "peer_address", "receive_size", "received", "report", "sending", "write_room",
-        "write_timeout",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        transport: Transport,
-        *,
-        peer_address: SocketAddress | None,
-        local_address: SocketAddress | None,
-        report: ConnectionReport | None,
-        direction: Direction,
-    ) -> None:
-        self._transport = transport
-        self.peer_address = peer_address
-        self.local_address = local_address
-        self.report = report
-        self.direction: Direction = direction
-        self.received = ReceiveBuffer()
-        self.sending = SendBuffer()
-        self.bytes_received = 0
-        self.receive_size = SMALL_RECEIVE
-        self._read_timeout: float | None = None
-        self._limited, self._limited_into = transport.limited(None)
-        self.write_timeout: float | None = None
-        self.write_room = self._room = JOIN_UP_TO if direction != "input" else -1
-        self._deadlines: tuple[Deadline, ...] = ()
-        self._state = RLock()
-        self._reading = RLock()
-        self._writing = RLock()
-        self._busy: Literal["push", "flush"] | None = None
-        self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
-        self._closed: str | None = None
-        self._input_shut = self._output_shut = self._aborted = self._released = False
-        self._input_failure: OSError | None = None
-        self._output_failure: OSError | None = None
-        self._untold = False  # the output failure came up in a read, and nobody has heard of it
-
-    # Reading
-
-    def fill(self) -> bool:
-        """Receive something into ``received``; False at the peer's end."""
-        data = self.receive(self.receive_size)
-        self.received.feed(data)
-        if self._closed is not None:
-            raise stream_closed(self, self._closed)
-        return bool(data)
-
-    def receive(self, what: Any, into: bool = False, overdue: bool = False) -> Any:
-        """Up to ``what`` bytes, as bytes, past the buffer, which must be empty; b"" at the peer's end.
-
-        With ``into``, into the memory ``what``, and the result is the part of it that was filled. One method does
-        both: a call less on the way of every received byte. With ``overdue``, a deadline that has passed does not
-        matter.
-
-        Raises ReadTimeout, StreamClosed, SocketIOError.
-        """
-        if not self._reading.acquire(False) and not _acquire(self._reading, self._limit(self._read_timeout)):
-            raise read_timed_out(self, self._read_timeout)
-        try:
-            self.write_room = -1
-            if self._no_input:
-                return self._no_more()
-            sending = self.sending
-            if ((sending.small or sending.large) and not self._push()) or self._deadlines:
-                data = self._receive_and_push(what, into, overdue)
-            else:
-                limited = self._limited_into if into else self._limited
-                data = limited(what)
-            size = len(data)
-            if size:
-                self.bytes_received += size
-                self.receive_size = RECEIVE_SIZE if size >= SMALL_RECEIVE else SMALL_RECEIVE
-                return data
-            self._input_over(self._output_failure)
-            return self._no_more()
-        except BlockingIOError:
-            raise read_timed_out(self, self._read_timeout) from None
-        except OSError as error:
-            if isinstance(error, SocketIOError):
-                raise
-            if error.errno in _PASSING and self._closed is None:
-                raise io_failed(self, "receive", "receiving from", error) from error
-            self._input_over(error)
-            return self._no_more()
-        finally:
-            self.write_room = self._room
-            self._reading.release()
-
-    def receive_now(self, size: int) -> bytes | None:
-        """What has arrived, up to ``size`` bytes; b"" at the peer's end, None when there is nothing yet."""
-        if not self.input_ready():
-            return None
-        data: bytes = self.receive(size, overdue=True)
-        return data
-
-    def input_ready(self) -> bool:
-        """A read would not block: bytes are there, or the end, or a failure."""
-        self.check_open()
-        if len(self.received) or self._no_input:
-            return True
-        self._push()
-        return self._transport.wait(True, False, 0)
-
-    def check_open(self) -> None:
-        if self._closed is not None:
-            raise stream_closed(self, self._closed)
-
-    def check_readable(self) -> None:
-        """Raises when this stream is not for reading at all; what ended its input is told by the reads.
-
-        Also asked after taking from ``received`` in more than one step: another thread that closed meanwhile has
-        used the block up, so what was taken may be torn. And what was put there since is used up now.
-        """
-        if self._closed is not None:
-            self.received.read()
-            raise stream_closed(self, self._closed)
-        if self.direction == "output":
-            raise io.UnsupportedOperation("this stream is for output only (direction='output')")
-
-    def _receive_and_push(self, what: Any, into: bool, overdue: bool) -> Any:
-        """Receive, and meanwhile send what is pending, blocking on neither alone. Keeps deadlines."""
-        until = Deadline.after(self._limit(self._read_timeout))
-        receive: Callable[[Any, float], Any] = self._transport.receive_into if into else self._transport.receive
-        while True:
-            all_sent = self._push()
-            if self._deadlines and self.overdue() and not overdue:
-                raise BlockingIOError
-            data = receive(what, 0)
-            if data is not None:
-                return data
-            if until.passed or not self._transport.wait(True, not all_sent, until.limit()):
-                raise BlockingIOError
-
-    def _input_over(self, failure: OSError | None) -> None:
-        """Nothing more comes. The kernel tells of a failure once, so what a send has heard counts here too.
-
-        EPIPE does not: where a send gets that, the peer's end has come.
-        """
-        if self._closed is None and not self._input_shut:
-            self._no_input = True
-            if not isinstance(failure, BrokenPipeError):
-                self._input_failure = failure
-
-    def _no_more(self) -> bytes:
-        """What a read gets that cannot receive: the condition, or b"" at the peer's end."""
-        self.check_readable()
-        if self._input_failure is not None:
-            raise io_failed(self, "receive", "receiving from", self._input_failure)
-        if self._input_shut:
-            raise stream_closed(self, "the input side was shut down on this side")
-        return b""
-
-    # Writing
-
-    def check_writable(self) -> None:
-        """Raises when nothing more can be accepted."""
-        self.check_open()
-        if self.direction == "input":
-            raise io.UnsupportedOperation("this stream is for input only (direction='input')")
-        if self._output_shut:
-            raise stream_closed(self, self._closed)
-        if self._output_failure is not None:
-            raise self._output_failed()
-
-    def accept(self, data: memoryview) -> None:
-        """Take over ``data``, however much it is."""
-        self.check_writable()
-        with self._state:
-            self.sending.accept(data)
-
-    def write(self, data: memoryview) -> None:
-        """Take over ``data``, and send if that is more than may be left pending.
-
-        WriteTimeout and StreamClosed tell how far that went. A view of mutable memory is lent to the buffer only
-        while nobody else can send from it, and is released.
-        """
-        small = self.sending.small
-        if len(small) + len(data) <= self.write_room:
-            small += data
-            return
-        mutable = type(data.obj) is not bytes
-        alone = self._writing.acquire(False)
-        lent = alone and self._busy is None
-        try:
-            self.accept(data if lent or not mutable else memoryview(bytes(data)))
-            self.flush()
-        finally:
-            if mutable:
-                if lent:
-                    with self._state:
-                        self.sending.own()
-                data.release()
-            if alone:
-                self._writing.release()
-
-    @property
-    def _pending(self) -> bool:
-        return bool(self.sending.small or self.sending.large)
-
-    def flush(self) -> None:
-        """Send everything that is pending."""
-        self.check_open()
-        if not self._pending and self._busy is None:
-            return
-        self.check_writable()
-        limit = self._limit(self.write_timeout)
-        if not self._writing.acquire(False) and not _acquire(self._writing, limit):
-            raise write_timed_out(self)
-        try:
-            if self._busy is None:  # or else a signal handler has interrupted the sending, which goes on after it
-                self._send_all(None)
-        finally:
-            self._writing.release()
-
-    def _send_all(self, until: Deadline | None) -> None:
-        """Send what is pending, ``_writing`` held; close() gives the time ``until`` which it waits for that."""
-        self._busy = "flush"
-        try:
-            while (piece := self.sending.next()) is not None:
-                if until is None:
-                    self.check_open()  # after ``_busy`` is set, which close() looks at after closing
-                    if self._deadlines and self.overdue():
-                        raise write_timed_out(self)
-                limit = self._limit(self.write_timeout)
-                sent = self._transport.send(piece, limit if until is None else until.limit(limit))
-                if not sent:
-                    if self._aborted or until is None:
-                        self.check_writable()
-                    raise write_timed_out(self, None if until is None else CLOSE_LIMIT)
-                with self._state:
-                    self.sending.advance(sent)
-        except OSError as error:
-            if isinstance(error, SocketIOError):
-                raise
-            if self._aborted or self._output_shut or (self._closed is not None and until is None):
-                raise stream_closed(self, self._closed) from error
-            self._output_over(error, untold=False)
-            raise io_failed(self, "send", "sending to", error) from error
-        finally:
-            self._busy = None
-
-    def _push(self) -> bool:
-        """Send what is pending as far as that goes without waiting; True when a reader need not care for the rest."""
-        if not self._writing.acquire(False):
-            return True  # a writer is at it
-        if self._busy is not None or self._output_failure is not None:
-            self._writing.release()
-            return True
-        self._busy = "push"
-        sending = self.sending
-        try:
-            small = sending.small
-            if small and not sending.large:  # a request that goes out whole: advance() and its lock, shortened
-                send = self._transport.send
-                sent = send(bytes(small), 0)
-                sending.sent += sent
-                del small[:sent]
-                if not small:
-                    return True
-            while (piece := sending.next()) is not None:
-                sent = self._transport.send(piece, 0)
-                if not sent:
-                    return False
-                with self._state:
-                    sending.advance(sent)
-            return True
-        except OSError as error:
-            # What the peer has sent is still to be read; the next write, or close(), tells of this.
-            self._output_over(error, untold=True)
-            return True
-        finally:
-            self._busy = None
-            self._writing.release()
-
-    def _output_over(self, error: OSError, *, untold: bool) -> None:
-        if error.errno not in _PASSING:
-            self._output_failure = error
-            self._untold = untold
-            self._room = self.write_room = -1
-
-    def _output_failed(self) -> SocketIOError:
-        """The failure to send, which is told by this."""
-        assert self._output_failure is not None
-        self._untold = False
-        return io_failed(self, "send", "sending to", self._output_failure)
-
-    def counts(self) -> tuple[int, int]:
-        """Payload bytes accepted and sent since the stream opened."""
-        with self._state:
-            return self.sending.accepted, self.sending.sent
-
-    # Clocks
-
-    @property
-    def read_timeout(self) -> float | None:
-        return self._read_timeout
-
-    @read_timeout.setter
-    def read_timeout(self, seconds: float | None) -> None:
-        self.check_open()
-        self._read_timeout = seconds
-        self._limited, self._limited_into = self._transport.limited(seconds)
-
-    def push_deadline(self, deadline: Deadline) -> None:
-        with self._state:
-            self._deadlines = (*self._deadlines, deadline)
-
-    def pop_deadline(self, deadline: Deadline) -> None:
-        with self._state:
-            self._deadlines = tuple(each for each in self._deadlines if each is not deadline)
-
-    def _limit(self, idle: float | None) -> float | None:
-        for deadline in self._deadlines:
-            idle = deadline.limit(idle)
-        return idle
-
-    def overdue(self) -> bool:
-        return any(deadline.passed for deadline in self._deadlines)
-
-    # Ending
+    __slots__ = ()
 
     def shutdown_input(self) -> None:
         """Reads go on until the buffer is empty, then raise StreamClosed."""
@@ -501,7 +141,7 @@ class Channel:
             if self._untold:
                 return self._output_failed()
             if self._busy is None and self._output_failure is None:
-                self._send_all(Deadline.after(CLOSE_LIMIT))
+                self._send_all(CLOSE_LIMIT)
         except OSError as error:
             return error
         finally:
@@ -533,13 +173,3 @@ class Channel:
                 self._reading.release()
         finally:
             self._writing.release()
-
-
-def _acquire(lock: Any, limit: float | None) -> bool:
-    return bool(lock.acquire(timeout=-1 if limit is None else limit))
-
-
-def checked_direction(direction: object) -> None:
-    """Raises ValueError unless ``direction`` is one of the three."""
-    if direction not in ("input", "output", "io"):
-        raise ValueError(f"direction={direction!r} is not allowed: it must be 'input', 'output' or 'io'")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReadTimeout, SocketIOError, StreamClosed, WriteTimeout, with_kin
 
 if TYPE_CHECKING:
-    from .channel import Channel
+    from .flow import Flow
 
 __all__ = ["io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
 
 
-def read_timed_out(channel: Channel, limit: float | None) -> ReadTimeout:
+def read_timed_out(channel: Flow, limit: float | None) -> ReadTimeout:
     """Nothing came within ``limit`` seconds, or before a deadline."""
     return ReadTimeout(
         f"nothing came from {_peer(channel)} {_which_limit(channel, 'read_timeout', limit)}; "
@@ -21,7 +21,7 @@ def read_timed_out(channel: Channel, limit: float | None) -> ReadTimeout:
     )
 
 
-def write_timed_out(channel: Channel, closing: float | None = None) -> WriteTimeout:
+def write_timed_out(channel: Flow, closing: float | None = None) -> WriteTimeout:
     """The peer took nothing in time: within write_timeout, or when ``closing`` also within so many seconds."""
     if closing is None:
         limit = _which_limit(channel, "write_timeout", channel.write_timeout)
@@ -38,14 +38,14 @@ def write_timed_out(channel: Channel, closing: float | None = None) -> WriteTime
     )
 
 
-def stream_closed(channel: Channel, why: str | None) -> StreamClosed:
+def stream_closed(channel: Flow, why: str | None) -> StreamClosed:
     """This side has ended the stream, or the direction asked for."""
     condition = StreamClosed(why or "the output side was shut down on this side", **_facts(channel, "closed"))
     condition.accepted, condition.sent = channel.counts()
     return condition
 
 
-def io_failed(channel: Channel, operation: str, doing: str, error: OSError) -> SocketIOError:
+def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> SocketIOError:
     """The system has reported ``error``; the condition is of its kind too."""
     condition = with_kin(SocketIOError, error)(
         f"{doing} {_peer(channel)} failed: {error.strerror or error}",
@@ -56,15 +56,15 @@ def io_failed(channel: Channel, operation: str, doing: str, error: OSError) -> S
     return condition
 
 
-def _peer(channel: Channel) -> str:
+def _peer(channel: Flow) -> str:
     return str(channel.peer_address) if channel.peer_address else "the peer"
 
 
-def _facts(channel: Channel, operation: str) -> dict[str, Any]:
+def _facts(channel: Flow, operation: str) -> dict[str, Any]:
     return {"operation": operation, "address": channel.peer_address, "report": channel.report}
 
 
-def _which_limit(channel: Channel, name: str, value: float | None) -> str:
+def _which_limit(channel: Flow, name: str, value: float | None) -> str:
     if channel.overdue():
         return "before the deadline"
     return f"within {name}={value:g} s" if value else "without waiting"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..address import SocketAddress
 from ..deadline import Deadline, checked_timeout
 from ..report import ConnectionReport
-from .channel import Channel, Direction, checked_direction
+from .channel import Channel
+from .flow import Direction, checked_direction
 
 if TYPE_CHECKING:
     from typing import Self

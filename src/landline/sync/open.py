@@ -20,8 +20,8 @@ from ..errors import SocketError
 from ..options import KeepAlive, SocketOptions
 from .attempt import Target
 from .cancel import Cancel
-from .channel import Direction, checked_direction
 from .connect import Connected, connect
+from .flow import Direction, checked_direction
 from .stream import SocketStream
 from .text_stream import TextSocketStream
 from .transport import PlainTransport

@@ -26,8 +26,9 @@ from ..deadline import checked_timeout
 from ..engine.receive import Overrun
 from ..errors import IncompleteRead, LimitOverrun, WriteTimeout
 from ..report import ConnectionReport
-from .channel import RECEIVE_SIZE, Channel, Direction, checked_direction
+from .channel import Channel
 from .face import StreamFace
+from .flow import RECEIVE_SIZE, Direction, checked_direction
 from .lines import iterate_lines, read_lines
 from .transport import PlainTransport, Transport
 

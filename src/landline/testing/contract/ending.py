@@ -12,7 +12,7 @@ from .stage import BRIEF, PATIENCE, PROMPT, Checks, MakePair, Task, expect, pair
 from .writing import PATTERN, resume
 
 if TYPE_CHECKING:
-    from ...sync.channel import Direction
+    from ...sync.flow import Direction
     from ...sync.stream import SocketStream
 
 __all__ = ["CHECKS"]
