@@ -32,12 +32,14 @@ if TYPE_CHECKING:
         WriteTimeout,
     )
     from .options import KeepAlive, detect_dead_peer
-    from .report import AttemptRecord, ConnectionReport, LookupRecord
+    from .report import AttemptRecord, ConnectionReport, HandshakeRecord, LookupRecord
     from .sync.cancel import Cancel
     from .sync.open import connect_to_tcp_server, open_tcp_stream
     from .sync.server import Server, start_up_server
     from .sync.stream import SocketStream
     from .sync.text_stream import TextSocketStream
+    from .tls.abstract import SslAbstractContext, create_ssl_client_context, create_ssl_server_context
+    from .tls.info import TlsInfo
 
 __version__ = "0.1.0"
 
@@ -49,12 +51,14 @@ _HOMES = {
         "SslHandshakeTimeout", "SslVerificationFailure", "SslVersionOrCipherMismatch", "StreamClosed", "WriteTimeout",
     ),
     "options": ("KeepAlive", "detect_dead_peer"),
-    "report": ("AttemptRecord", "ConnectionReport", "LookupRecord"),
+    "report": ("AttemptRecord", "ConnectionReport", "HandshakeRecord", "LookupRecord"),
     "sync.cancel": ("Cancel",),
     "sync.open": ("connect_to_tcp_server", "open_tcp_stream"),
     "sync.server": ("Server", "start_up_server"),
     "sync.stream": ("SocketStream",),
     "sync.text_stream": ("TextSocketStream",),
+    "tls.abstract": ("SslAbstractContext", "create_ssl_client_context", "create_ssl_server_context"),
+    "tls.info": ("TlsInfo",),
 }  # fmt: skip
 
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -64,6 +68,7 @@ __all__ = [
     "Cancel",
     "ConnectTimeout",
     "ConnectionReport",
+    "HandshakeRecord",
     "HostLookupError",
     "IncompleteRead",
     "KeepAlive",
@@ -77,6 +82,7 @@ __all__ = [
     "SocketError",
     "SocketIOError",
     "SocketStream",
+    "SslAbstractContext",
     "SslClosed",
     "SslCondition",
     "SslError",
@@ -86,8 +92,11 @@ __all__ = [
     "SslVersionOrCipherMismatch",
     "StreamClosed",
     "TextSocketStream",
+    "TlsInfo",
     "WriteTimeout",
     "connect_to_tcp_server",
+    "create_ssl_client_context",
+    "create_ssl_server_context",
     "detect_dead_peer",
     "open_tcp_stream",
     "start_up_server",

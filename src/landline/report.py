@@ -12,7 +12,7 @@ from typing import Literal
 
 from .address import SocketAddress
 
-__all__ = ["AttemptRecord", "ConnectionReport", "LookupRecord", "Outcome"]
+__all__ = ["AttemptRecord", "ConnectionReport", "HandshakeRecord", "LookupRecord", "Outcome"]
 
 Outcome = Literal["under way", "connected", "failed", "cancelled", "timed out"]
 
@@ -59,6 +59,22 @@ class AttemptRecord:
 
 
 @dataclass(slots=True)
+class HandshakeRecord:
+    """The TLS handshake.
+
+    Attributes:
+        started, ended: seconds since the beginning of the call; ended is None while it is under way.
+        version: the version that was agreed upon.
+        error: why it failed.
+    """
+
+    started: float
+    ended: float | None = None
+    version: str | None = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
 class ConnectionReport:
     """What was tried to open one connection. ``str(report)`` is a small time line.
 
@@ -68,6 +84,7 @@ class ConnectionReport:
         lookups, attempts: in the order they began.
         elapsed: seconds from the beginning of the call to its end; None while it goes on.
         ignored: addresses dropped because the name had more than landline tries.
+        handshake: of TLS; None where it was not begun.
     """
 
     host: str
@@ -76,6 +93,7 @@ class ConnectionReport:
     attempts: list[AttemptRecord] = field(default_factory=list)
     elapsed: float | None = None
     ignored: int = 0
+    handshake: HandshakeRecord | None = None
 
     @property
     def winner(self) -> AttemptRecord | None:
@@ -85,12 +103,19 @@ class ConnectionReport:
     def __str__(self) -> str:
         title = f"{self.host} port {self.port}"
         if self.elapsed is not None:
-            title += f": {'connected' if self.winner else 'not connected'} after {milliseconds(self.elapsed)}"
+            title += f": {self._end()} after {milliseconds(self.elapsed)}"
         rows = [self._lookup_row(lookup) for lookup in self.lookups]
         rows += [self._attempt_row(attempt) for attempt in self.attempts]
         if self.ignored:
             rows.append(f"  {self.ignored} more addresses were ignored")
+        if self.handshake is not None:
+            rows.append(self._handshake_row(self.handshake))
         return "\n".join([title, *rows])
+
+    def _end(self) -> str:
+        if self.winner is None:
+            return "not connected"
+        return "connected, but without TLS" if self.handshake and self.handshake.error else "connected"
 
     def _lookup_row(self, lookup: LookupRecord) -> str:
         if lookup.error is not None:
@@ -100,6 +125,10 @@ class ConnectionReport:
         else:
             end = ", ".join(lookup.addresses) or "no addresses"
         return _row(lookup.started, lookup.ended, f"lookup {lookup.family} {lookup.name}: {end}")
+
+    def _handshake_row(self, handshake: HandshakeRecord) -> str:
+        end = f"failed: {_reason(handshake.error)}" if handshake.error is not None else handshake.version or "under way"
+        return _row(handshake.started, handshake.ended, f"TLS handshake: {end}")
 
     def _attempt_row(self, attempt: AttemptRecord) -> str:
         end = f"failed: {_reason(attempt.error)}" if attempt.error is not None else attempt.outcome

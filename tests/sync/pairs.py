@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tls_support import HOST, client_context, server_context
 
 from landline.address import SocketAddress
 from landline.sync.stream import SocketStream
 from landline.sync.transport import PlainTransport
 from landline.sync.wait import KernelWaits, PolledWaits, Waits
+from landline.testing.contract.stage import Task
 
 WAITS: dict[str, Callable[[socket.socket], Waits]] = {"polled": PolledWaits}
 if sys.platform == "linux":
@@ -44,6 +47,19 @@ def over(sock: socket.socket, waits: Callable[[socket.socket], Waits], **more: A
         local_address=SocketAddress.from_sockaddr(sock.getsockname()),
         **more,
     )
+
+
+def tls_pair(
+    waits: Callable[[socket.socket], Waits], version: ssl.TLSVersion, server_side: bool = False
+) -> tuple[SocketStream, SocketStream]:
+    """Two streams after their handshake; the first waits in the given way, and may be the server."""
+    stream, peer = stream_pair(waits)
+    client, server = (peer, stream) if server_side else (stream, peer)
+    of_server, of_client = server_context(version), client_context(version)
+    serving = Task(lambda: server.start_tls(of_server))
+    client.start_tls(of_client, host=HOST)
+    serving.result()
+    return stream, peer
 
 
 def stream_pair(waits: Callable[[socket.socket], Waits], **more: Any) -> tuple[SocketStream, SocketStream]:

@@ -384,7 +384,7 @@ def test_replaced_sockets_are_polled(replace: Callable[[socket.socket], Any]) ->
     near, far = connect()
     stream, peer = SocketStream(replace(near)), SocketStream(far, read_timeout=PATIENCE)
     with stream, peer:
-        assert stream._channel._transport._waits.__class__ is PolledWaits  # type: ignore[attr-defined]
+        assert stream._channel.transport._waits.__class__ is PolledWaits  # type: ignore[attr-defined]
         reader = Task(stream.readline).blocked()
         stream.write(b"request\n")
         assert peer.readline() == b"request\n"

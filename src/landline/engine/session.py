@@ -26,7 +26,6 @@ gives an immutable piece that stays at the front until sent() says so, whatever 
 
 from __future__ import annotations
 
-import io
 import re
 import ssl
 from collections.abc import Callable
@@ -82,8 +81,11 @@ class Failure:
     heard: bytes = b""
 
 
-class SessionFailed(Exception):
-    """The session failed, now or earlier; ``failure`` says how, ``__cause__`` is the exception behind it."""
+class SessionFailed(OSError):
+    """The session failed, now or earlier; ``failure`` says how, ``__cause__`` is the exception behind it.
+
+    An OSError without a number: whoever drives a session treats it as a connection that broke.
+    """
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
@@ -137,7 +139,7 @@ class Session:
         self._failure: tuple[Failure, BaseException | None] | None = None
         self._first = b""  # what the peer said first, until the handshake is done
         self._rest: memoryview | bytes = b""  # fed, and not given to OpenSSL yet
-        self._ready: io.BytesIO | None = None  # decrypted before anybody asked
+        self._ready: memoryview | bytes = b""  # decrypted before anybody asked
         self._dry = True  # OpenSSL has nothing (more) to give before something is fed
         self._normal = False  # a read that finds nothing needs more, and that is all
         self._chunk = b""  # ciphertext on its way, whole records
@@ -178,7 +180,7 @@ class Session:
         OpenSSL does not know why, and the standard library can send no alert of ours: the peer gets a close_notify.
         """
         self.close_output()
-        self._ready = None
+        self._ready = b""
         self._fail(None, Failure("verification", text, reason, self.established))
 
     # Receiving
@@ -231,6 +233,12 @@ class Session:
             memory[: len(data)] = data
         return None if data is None else len(data)
 
+    def input_ready(self) -> bool:
+        """Whether read() would give something without more being fed: payload, the end, or a failure."""
+        if self._normal:
+            self._decrypt()
+        return not self._normal
+
     def leftover(self) -> bytes:
         """What came behind the peer's close_notify: not TLS any more. Only after read() gave b""."""
         if not self.input_closed:
@@ -276,12 +284,7 @@ class Session:
         closed, self.output_closed = self.output_closed, True
         if closed or not self.established:
             return
-        pieces = []
-        while not self._dry and (data := self._record(RECORD)):
-            pieces.append(data)
-        if pieces:  # and so nothing was ready before: it would have been given first
-            self._ready = io.BytesIO(b"".join(pieces))
-            self._dry, self._normal = True, False
+        self._decrypt()
         self.check()
         try:
             self.ssl_object.unwrap()
@@ -383,6 +386,22 @@ class Session:
                 self._dry = True
             return data
 
+    def _decrypt(self) -> None:
+        """Decrypt all that was fed, to be given by the next reads."""
+        pieces = [self._ready]
+        if self._ready:
+            self._go_on()
+        while not self._dry and (data := self._record(RECORD)):
+            pieces.append(data)
+        self._ready = memoryview(b"".join(pieces))
+        if self._ready:
+            self._dry, self._normal = True, False
+
+    def _go_on(self) -> None:
+        """What was decrypted in advance is gone: reads are OpenSSL's again."""
+        self._dry = self.input_closed or self._failure is not None
+        self._normal = not (self._dry or self._ended)
+
     def _slice(self) -> bool:
         """Give OpenSSL the next slice of what was fed; False when there is none."""
         if rest := self._rest:
@@ -392,13 +411,12 @@ class Session:
 
     def _unusual(self, size: int) -> bytes | None:
         """What a read gets when OpenSSL gives nothing and that is not for lack of ciphertext alone."""
-        if self._ready is not None:
-            if data := self._ready.read(size):
-                return data
-            self._ready = None
-            self._dry = self.input_closed or self._failure is not None
-            self._normal = not (self._dry or self._ended)
-            return self.read(size)
+        if self._ready:
+            data = bytes(self._ready[:size])
+            self._ready = self._ready[size:]
+            if not self._ready:
+                self._go_on()
+            return data
         self.check()
         if self.input_closed:
             return b""

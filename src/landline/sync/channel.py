@@ -10,14 +10,21 @@ that is reused while a thread is about to use it would send one connection's byt
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
 
-from .conditions import io_failed
+from ..engine.send import JOIN_UP_TO
+from .conditions import io_failed, write_timed_out
 from .flow import Flow
+from .transport import Transport
 
 __all__ = ["Channel"]
 
 CLOSE_LIMIT = 5.0
 """Seconds that close() spends on sending what is pending, if write_timeout allows more. Go chose the same."""
+
+_WAITING = ("flush", "alone")
 
 
 class Channel(Flow):
@@ -30,24 +37,25 @@ class Channel(Flow):
         self.check_open()
         if not self._input_shut:
             self._input_shut = self._no_input = True
-            self._transport.wake(True, False)
+            self.transport.wake(True, False)
             with self._reading:
                 try:
-                    self._transport.shutdown_input()
+                    self.transport.shutdown_input()
                 except OSError:
                     pass  # both sides have ended, or the connection is broken: nothing comes in any case
 
     def shutdown_output(self, *, abort: bool) -> None:
         """Send what is pending (or drop it), then tell the peer that nothing more comes."""
         self.check_open()
-        if self._output_shut:
+        if self._output_shut and not self.secure:  # over TLS what is to be told may still be on its way
             return
         if abort:
             self._output_shut = True
-            self._transport.wake(False, True)
-        elif self._output_failure is not None:
-            raise self._output_failed()
-        else:
+            if self._busy in _WAITING:
+                self.transport.wake(self._busy == "alone", True)
+        elif not self._output_shut:
+            if self._output_failure is not None:
+                raise self._output_failed()
             self.flush()
         with self._writing:
             self._output_shut = True
@@ -55,21 +63,26 @@ class Channel(Flow):
             with self._state:
                 self.sending.clear()
             try:
-                self._transport.shutdown_output()
+                told = self.transport.shutdown_output(self.limit(self.write_timeout), abort)
             except OSError as error:
                 if not abort:
                     raise io_failed(self, "send", "shutting down the connection to", error) from error
+                return
+            if not told and not abort:
+                self.check_open()
+                raise write_timed_out(self)
 
     def close(self) -> None:
         """Send what is pending within write_timeout or CLOSE_LIMIT, then release the descriptor whatever happened."""
         if not self._begin_ending("the stream was closed on this side"):
             return
+        began = monotonic()
         failure: OSError | None = None
         try:
             if self._pending or self._untold:
                 failure = self._send_last()
         finally:
-            self._release()
+            self._release(max(0.0, CLOSE_LIMIT - (monotonic() - began)))
         if failure is not None:
             raise failure
 
@@ -82,26 +95,48 @@ class Channel(Flow):
     def detach(self) -> socket.socket:
         """Send what is pending and give up the socket. Received bytes must have been taken."""
         self.check_open()
+        if self.secure:
+            raise ValueError("TLS is active on this stream: stop_tls() first, for the socket would speak in the clear")
         if not self._output_shut:
             self.flush()
+        with self.alone("its socket cannot be detached now"):
+            if len(self.received):
+                raise ValueError(
+                    f"{len(self.received)} received bytes have not been read; "
+                    "take them first (read1() or read_no_hang())"
+                )
+            self._begin_ending("the socket was detached from this stream")
+            self._released = True
+            return self.transport.detach()
+
+    @contextmanager
+    def alone(self, else_what: str) -> Iterator[None]:
+        """Own both directions; ValueError when another thread is inside one."""
         if not self._writing.acquire(False):
-            raise ValueError("another thread is writing to this stream: its socket cannot be detached now")
+            raise ValueError(f"another thread is writing to this stream: {else_what}")
         try:
             if not self._reading.acquire(False):
-                raise ValueError("another thread is reading from this stream: its socket cannot be detached now")
+                raise ValueError(f"another thread is reading from this stream: {else_what}")
             try:
-                if len(self.received):
-                    raise ValueError(
-                        f"{len(self.received)} received bytes have not been read; "
-                        "take them first (read1() or read_no_hang())"
-                    )
-                self._begin_ending("the socket was detached from this stream")
-                self._released = True
-                return self._transport.detach()
+                before, self._busy = self._busy, "alone"
+                try:
+                    self.check_open()  # after ``_busy`` is set, which close() looks at after closing
+                    yield
+                finally:
+                    self._busy = before
             finally:
                 self._reading.release()
         finally:
             self._writing.release()
+
+    def replace_transport(self, transport: Transport) -> None:
+        """Go on over another transport, as if nothing had ended yet. Both directions must be owned."""
+        self.transport = transport
+        self._limited, self._limited_into = transport.limited(self._read_timeout)
+        self._input_failure = self._output_failure = None
+        self._input_shut = self._output_shut = self._untold = False
+        self._no_input = self.direction == "output"
+        self.write_room = self._room = JOIN_UP_TO if self.direction != "input" else -1
 
     def release_now(self) -> None:
         """Release the descriptor without waiting for anything: for a stream that nobody has any more."""
@@ -109,7 +144,7 @@ class Channel(Flow):
             self._push()
             self._closed = "the stream was collected"
             self._released = True
-            self._transport.close()
+            self.transport.close(None if self._pending else 0)
 
     @property
     def closed(self) -> bool:
@@ -117,7 +152,7 @@ class Channel(Flow):
 
     def fileno(self) -> int:
         self.check_open()
-        return self._transport.fileno()
+        return self.transport.fileno()
 
     def _begin_ending(self, why: str) -> bool:
         with self._state:
@@ -131,10 +166,10 @@ class Channel(Flow):
     def _send_last(self) -> OSError | None:
         """What close() does about pending data; the reason if it could not be sent."""
         if not self._reading.acquire(False):
-            self._transport.wake(True, False)  # the reader need not wait for this
+            self.transport.wake(True, False)  # the reader need not wait for this
         else:
             self._reading.release()
-        if self._busy == "flush":
+        if self._busy in _WAITING:
             return None  # whoever is blocked in a write hears of the end
         self._writing.acquire()  # not for long: at most a push is going on
         try:
@@ -148,27 +183,34 @@ class Channel(Flow):
             self._writing.release()
         return None
 
-    def _release(self) -> None:
-        """Wake everybody, wait until they have left, and close the transport once."""
+    def _release(self, goodbye: float = 0.0) -> None:
+        """Wake everybody, wait until they have left, and close the transport once.
+
+        ``goodbye``: seconds that telling the peer may take.
+        """
         if not self._writing.acquire(False):
-            self._transport.wake(False, True)
+            if self._aborted or self._busy in _WAITING:  # a push does not wait, and nothing of it need be lost
+                self.transport.wake(self._busy == "alone", True)
             self._writing.acquire()
         try:
             if not self._reading.acquire(False):
-                self._transport.wake(True, False)
+                self.transport.wake(True, False)
                 self._reading.acquire()
             try:
                 if self._released:
                     return
                 self._released = True
+                whole = not self._pending
                 if self._pending and self._busy is None:
                     with self._state:
                         self.sending.clear()
                 self.received.read()  # uses the block up, in one step, for another thread may be at it
                 if self._aborted:
-                    self._transport.abort()
+                    self.transport.abort()
                 else:
-                    self._transport.close()
+                    limit = self.write_timeout
+                    told_within = goodbye if limit is None else min(goodbye, limit)
+                    self.transport.close(told_within if whole else None)
             finally:
                 self._reading.release()
         finally:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ReadTimeout, SocketIOError, StreamClosed, WriteTimeout, with_kin
+from ..errors import ReadTimeout, SocketError, SocketIOError, StreamClosed, WriteTimeout, with_kin
 
 if TYPE_CHECKING:
     from .flow import Flow
 
-__all__ = ["io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
+__all__ = ["PASSING", "io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
+
+PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What this machine lacks for the moment: no failure of the connection."""
 
 
 def read_timed_out(channel: Flow, limit: float | None) -> ReadTimeout:
@@ -45,8 +49,12 @@ def stream_closed(channel: Flow, why: str | None) -> StreamClosed:
     return condition
 
 
-def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> SocketIOError:
-    """The system has reported ``error``; the condition is of its kind too."""
+def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> SocketError:
+    """The connection has failed with ``error``; the condition is of its kind too."""
+    if channel.secure and error.errno not in PASSING:
+        from .tls_conditions import connection_failed
+
+        return connection_failed(error, doing, **_facts(channel, operation))
     condition = with_kin(SocketIOError, error)(
         f"{doing} {_peer(channel)} failed: {error.strerror or error}",
         errno=error.errno,

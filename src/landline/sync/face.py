@@ -5,17 +5,23 @@ A mixin over one attribute, ``_channel``. It has no state of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..address import SocketAddress
+from ..address import HostSpec, SocketAddress
 from ..deadline import Deadline, checked_timeout
 from ..report import ConnectionReport
+from ..tls.names import NOT_GIVEN, NotGiven
 from .channel import Channel
 from .flow import Direction, checked_direction
 
 if TYPE_CHECKING:
+    import ssl
     from typing import Self
+
+    from ..tls.abstract import SslAbstractContext
+    from ..tls.info import TlsInfo
 
 __all__ = ["StreamDeadline", "StreamFace"]
 
@@ -87,6 +93,113 @@ class StreamFace:
     def direction(self) -> Direction:
         return self._channel.direction
 
+    # TLS
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """What the TLS handshake agreed upon (version, cipher, ALPN, certificates), also after close().
+
+        None when the stream does not speak TLS, or while the handshake is not done.
+        """
+        transport: Any = self._channel.transport
+        return transport.info if transport.secure else None
+
+    def start_tls(
+        self,
+        ssl_ctx: bool | str | ssl.SSLContext | SslAbstractContext = True,
+        *,
+        host: HostSpec | None = None,
+        ssl_side: Literal["client", "server"] | None = None,
+        handshake_timeout: float | None = None,
+        tlsext_host_name: str | bool | NotGiven | None = NOT_GIVEN,
+        ctx_configure_callback: Callable[[ssl.SSLContext], object] | None = None,
+        ssl_configure_callback: Callable[[ssl.SSLObject], object] | None = None,
+        leftover: Literal["refuse", "tls"] = "refuse",
+    ) -> Self:
+        """Speak TLS from here on (STARTTLS): what is pending is sent first, then both sides shake hands.
+
+        Args:
+            ssl_ctx: as for open_tcp_stream(); for a server, what create_ssl_server_context() gives, or an SSLContext.
+            host: whom the peer's certificate must be for; the host that was asked for when the stream was opened, or
+                else the peer's numeric address.
+            ssl_side: "client" or "server"; where it is not given, "server" if ssl_ctx was made for servers.
+            handshake_timeout: seconds for the handshake; None leaves it to the stream's deadline, or else its
+                read_timeout.
+            tlsext_host_name, ctx_configure_callback, ssl_configure_callback: as for open_tcp_stream().
+            leftover: what becomes of bytes that were received and not read. The peer should have sent none: whoever
+                is in between may have put them there, to be taken for the peer's words after TLS has begun. "refuse"
+                raises SslError; "tls" takes them for the beginning of TLS (servers, behind a PROXY header).
+
+        Raises:
+            TypeError, ValueError: a wrong argument; TLS is active already; another thread is inside. Nothing changed.
+            SslError: there is leftover plaintext; nothing changed, and it can still be read.
+            SslHandshakeTimeout: not done in time; handshake() goes on with it. No payload passes before.
+            SslCondition: the handshake failed; the stream is of no further use and should be closed.
+
+        Returns:
+            The stream itself.
+
+        Source: LispWorks manual, attach-ssl.
+        """
+        from .handshake import start, upgrade_plan
+
+        self._channel.check_open()
+        if leftover not in ("refuse", "tls"):
+            raise ValueError(f"leftover={leftover!r} is not allowed: it must be 'refuse' or 'tls'")
+        limit = checked_timeout(handshake_timeout, "handshake_timeout")
+        plan = upgrade_plan(
+            self._channel,
+            ssl_ctx,
+            host,
+            ssl_side,
+            tlsext_host_name=tlsext_host_name,
+            ctx_configure_callback=ctx_configure_callback,
+            ssl_configure_callback=ssl_configure_callback,
+        )
+        start(self._channel, self, plan, limit, leftover, self._decoded())
+        return self
+
+    def handshake(self, timeout: float | None = None) -> None:
+        """Go on with a handshake that was not done in time; nothing happens when it is done already.
+
+        Args:
+            timeout: seconds; None leaves it to the stream's deadline, or else its read_timeout.
+
+        Raises:
+            ValueError: TLS is not active, or another thread is inside.
+            SslHandshakeTimeout: still not done; call again.
+            SslCondition: it failed.
+
+        Source: LispWorks manual, socket-stream-handshake.
+        """
+        from .handshake import go_on
+
+        go_on(self._channel, self, checked_timeout(timeout, "timeout"))
+
+    def stop_tls(self) -> Self:
+        """End TLS on both sides, and go on in the clear: the connection stays. Without TLS nothing happens.
+
+        What is pending is sent, then close_notify; then whatever the peer sends before its own close_notify is
+        received, within read_timeout. It stays in front of what comes in the clear, so nothing is lost; but read
+        first what must have come through TLS, for nothing marks where that ended.
+
+        Raises:
+            ReadTimeout, WriteTimeout: the peer has not done its part in time; stop_tls() again goes on.
+            LimitOverrun: the peer sends on and on; read, and stop again.
+            SslError: the peer ended the connection instead.
+            ValueError: another thread is inside.
+
+        Returns:
+            The stream itself.
+
+        Source: LispWorks manual, detach-ssl; RFC 8446 section 6.1.
+        """
+        if self._channel.secure:
+            from .handshake import stop
+
+            stop(self._channel)
+        return self
+
     # Ending
 
     def shutdown(self, direction: Direction, abort: bool = False) -> None:
@@ -99,7 +212,10 @@ class StreamFace:
                 thread reads).
 
         Raises:
-            WriteTimeout: not everything could be sent; nothing was shut down.
+            WriteTimeout: not everything could be sent; nothing was shut down. (Over TLS, where only its own end was
+                left to be sent, nothing more can be written, and shutdown() again goes on.)
+
+        Over TLS the peer is told by close_notify, and the connection under it stays as it is.
 
         Source: LispWorks manual, socket-stream-shutdown.
         """
@@ -137,6 +253,10 @@ class StreamFace:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _decoded(self) -> int:
+        """How many characters were decoded and not read."""
+        return 0
 
     def _drop_input(self) -> None:
         """Forget what was received and not read."""

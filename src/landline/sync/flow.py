@@ -6,7 +6,7 @@ at the same time is decided here:
 * ``_reading`` and ``_writing`` are held around a receive or a flush, I/O included: one thread at a time per
   direction, the other direction free. They are reentrant, because a signal handler may close the stream
   whose read it interrupted. ``_busy`` tells such a handler, and a close(), what the thread that holds
-  ``_writing`` is doing: a "push" waits for nothing, a "flush" may.
+  ``_writing`` is doing: a "push" waits for nothing, a "flush" may, and so does who is "alone" in both directions.
 * ``_state`` guards the send buffer and is never held during I/O; it is reentrant for the same reason.
 
 A forgotten flush: a read that would block sends what is pending first, without blocking on it (the peer may
@@ -18,7 +18,6 @@ step, for between two bytecodes that call nothing no other thread runs.
 
 from __future__ import annotations
 
-import errno
 import io
 from _thread import RLock  # what threading.RLock() calls; three of them are made for every stream
 from collections.abc import Callable
@@ -28,9 +27,9 @@ from ..address import SocketAddress
 from ..deadline import Deadline
 from ..engine.receive import ReceiveBuffer
 from ..engine.send import JOIN_UP_TO, SendBuffer
-from ..errors import SocketIOError
+from ..errors import SocketError
 from ..report import ConnectionReport
-from .conditions import io_failed, read_timed_out, stream_closed, write_timed_out
+from .conditions import PASSING, io_failed, read_timed_out, stream_closed, write_timed_out
 from .transport import Transport
 
 __all__ = ["RECEIVE_SIZE", "Direction", "Flow", "checked_direction"]
@@ -44,9 +43,6 @@ SMALL_RECEIVE = 448
 """Bytes asked for while the peer sends less than that at a time. Memory for them comes from Python's own pools
 (up to 512 bytes with the object's head); asking for 64 KiB makes a round trip 2% slower."""
 
-_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""What this machine lacks for the moment: no failure of the connection."""
-
 
 class Flow:
     """See the top of the file. Methods raise the conditions of errors.py; nothing is lost by any of them."""
@@ -54,8 +50,8 @@ class Flow:
     __slots__ = (
         "_aborted", "_busy", "_closed", "_deadlines", "_input_failure", "_input_shut", "_limited",
         "_limited_into", "_no_input", "_output_failure", "_output_shut", "_read_timeout", "_reading",
-        "_released", "_room", "_state", "_transport", "_untold", "_writing", "bytes_received", "direction",
-        "local_address", "peer_address", "receive_size", "received", "report", "sending", "write_room",
+        "_released", "_room", "_state", "_untold", "_writing", "bytes_received", "direction",
+        "local_address", "peer_address", "receive_size", "received", "report", "sending", "transport", "write_room",
         "write_timeout",
     )  # fmt: skip
 
@@ -68,7 +64,7 @@ class Flow:
         report: ConnectionReport | None,
         direction: Direction,
     ) -> None:
-        self._transport = transport
+        self.transport = transport
         self.peer_address = peer_address
         self.local_address = local_address
         self.report = report
@@ -85,7 +81,7 @@ class Flow:
         self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
-        self._busy: Literal["push", "flush"] | None = None
+        self._busy: Literal["push", "flush", "alone"] | None = None
         self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
         self._closed: str | None = None
         self._input_shut = self._output_shut = self._aborted = self._released = False
@@ -112,7 +108,7 @@ class Flow:
 
         Raises ReadTimeout, StreamClosed, SocketIOError.
         """
-        if not self._reading.acquire(False) and not _acquire(self._reading, self._limit(self._read_timeout)):
+        if not self._reading.acquire(False) and not _acquire(self._reading, self.limit(self._read_timeout)):
             raise read_timed_out(self, self._read_timeout)
         try:
             self.write_room = -1
@@ -129,14 +125,14 @@ class Flow:
                 self.bytes_received += size
                 self.receive_size = RECEIVE_SIZE if size >= SMALL_RECEIVE else SMALL_RECEIVE
                 return data
-            self._input_over(self._output_failure)
+            self._input_over(None if self.transport.secure else self._output_failure)
             return self._no_more()
         except BlockingIOError:
             raise read_timed_out(self, self._read_timeout) from None
         except OSError as error:
-            if isinstance(error, SocketIOError):
+            if isinstance(error, SocketError):
                 raise
-            if error.errno in _PASSING and self._closed is None:
+            if error.errno in PASSING and self._closed is None:
                 raise io_failed(self, "receive", "receiving from", error) from error
             self._input_over(error)
             return self._no_more()
@@ -146,10 +142,15 @@ class Flow:
 
     def receive_now(self, size: int) -> bytes | None:
         """What has arrived, up to ``size`` bytes; b"" at the peer's end, None when there is nothing yet."""
-        if not self.input_ready():
-            return None
-        data: bytes = self.receive(size, overdue=True)
-        return data
+        if not self._reading.acquire(False):
+            return None  # what comes now is the other thread's
+        try:
+            if not self.input_ready():
+                return None
+            data: bytes = self.receive(size, overdue=True)
+            return data
+        finally:
+            self._reading.release()
 
     def input_ready(self) -> bool:
         """A read would not block: bytes are there, or the end, or a failure."""
@@ -157,7 +158,17 @@ class Flow:
         if len(self.received) or self._no_input:
             return True
         self._push()
-        return self._transport.wait(True, False, 0)
+        if not self._reading.acquire(False):
+            return False  # what comes now is the other thread's
+        try:
+            return self.transport.ready()
+        finally:
+            self._reading.release()
+
+    @property
+    def secure(self) -> bool:
+        """TLS is active."""
+        return self.transport.secure
 
     def check_open(self) -> None:
         if self._closed is not None:
@@ -177,8 +188,8 @@ class Flow:
 
     def _receive_and_push(self, what: Any, into: bool, overdue: bool) -> Any:
         """Receive, and meanwhile send what is pending, blocking on neither alone. Keeps deadlines."""
-        until = Deadline.after(self._limit(self._read_timeout))
-        receive: Callable[[Any, float], Any] = self._transport.receive_into if into else self._transport.receive
+        until = Deadline.after(self.limit(self._read_timeout))
+        receive: Callable[[Any, float], Any] = self.transport.receive_into if into else self.transport.receive
         while True:
             all_sent = self._push()
             if self._deadlines and self.overdue() and not overdue:
@@ -186,7 +197,7 @@ class Flow:
             data = receive(what, 0)
             if data is not None:
                 return data
-            if until.passed or not self._transport.wait(True, not all_sent, until.limit()):
+            if until.passed or not self.transport.wait(True, not all_sent, until.limit()):
                 raise BlockingIOError
 
     def _input_over(self, failure: OSError | None) -> None:
@@ -261,11 +272,12 @@ class Flow:
         if not self._pending and self._busy is None:
             return
         self.check_writable()
-        limit = self._limit(self.write_timeout)
+        limit = self.limit(self.write_timeout)
         if not self._writing.acquire(False) and not _acquire(self._writing, limit):
             raise write_timed_out(self)
         try:
-            if self._busy is None:  # or else a signal handler has interrupted the sending, which goes on after it
+            # Or else a signal handler has interrupted the sending, which goes on after it.
+            if self._busy in (None, "alone"):
                 self._send_all(None)
         finally:
             self._writing.release()
@@ -273,15 +285,17 @@ class Flow:
     def _send_all(self, closing: float | None) -> None:
         """Send what is pending, ``_writing`` held; ``closing``: for close(), which waits so many seconds at most."""
         until = None if closing is None else Deadline.after(closing)
-        self._busy = "flush"
+        before, self._busy = self._busy, "flush"
         try:
             while (piece := self.sending.next()) is not None:
                 if until is None:
-                    self.check_open()  # after ``_busy`` is set, which close() looks at after closing
+                    self.check_writable()  # after ``_busy`` is set, which close() looks at after closing
                     if self._deadlines and self.overdue():
                         raise write_timed_out(self)
-                limit = self._limit(self.write_timeout)
-                sent = self._transport.send(piece, limit if until is None else until.limit(limit))
+                limit = self.limit(self.write_timeout)
+                sent = self.transport.send(piece, limit if until is None else until.limit(limit))
+                if sent is None:
+                    continue
                 if not sent:
                     if self._aborted or until is None:
                         self.check_writable()
@@ -289,14 +303,14 @@ class Flow:
                 with self._state:
                     self.sending.advance(sent)
         except OSError as error:
-            if isinstance(error, SocketIOError):
+            if isinstance(error, SocketError):
                 raise
             if self._aborted or self._output_shut or (self._closed is not None and until is None):
                 raise stream_closed(self, self._closed) from error
             self._output_over(error, untold=False)
             raise io_failed(self, "send", "sending to", error) from error
         finally:
-            self._busy = None
+            self._busy = before
 
     def _push(self) -> bool:
         """Send what is pending as far as that goes without waiting; True when a reader need not care for the rest."""
@@ -310,18 +324,20 @@ class Flow:
         try:
             small = sending.small
             if small and not sending.large:  # a request that goes out whole: advance() and its lock, shortened
-                send = self._transport.send
+                send = self.transport.send
                 sent = send(bytes(small), 0)
-                sending.sent += sent
-                del small[:sent]
+                if sent:
+                    sending.sent += sent
+                    del small[:sent]
                 if not small:
                     return True
             while (piece := sending.next()) is not None:
-                sent = self._transport.send(piece, 0)
-                if not sent:
+                sent = self.transport.send(piece, 0)
+                if sent:
+                    with self._state:
+                        sending.advance(sent)
+                elif sent is not None:
                     return False
-                with self._state:
-                    sending.advance(sent)
             return True
         except OSError as error:
             # What the peer has sent is still to be read; the next write, or close(), tells of this.
@@ -332,12 +348,12 @@ class Flow:
             self._writing.release()
 
     def _output_over(self, error: OSError, *, untold: bool) -> None:
-        if error.errno not in _PASSING:
+        if error.errno not in PASSING:
             self._output_failure = error
             self._untold = untold
             self._room = self.write_room = -1
 
-    def _output_failed(self) -> SocketIOError:
+    def _output_failed(self) -> SocketError:
         """The failure to send, which is told by this."""
         assert self._output_failure is not None
         self._untold = False
@@ -358,7 +374,7 @@ class Flow:
     def read_timeout(self, seconds: float | None) -> None:
         self.check_open()
         self._read_timeout = seconds
-        self._limited, self._limited_into = self._transport.limited(seconds)
+        self._limited, self._limited_into = self.transport.limited(seconds)
 
     def push_deadline(self, deadline: Deadline) -> None:
         with self._state:
@@ -368,7 +384,8 @@ class Flow:
         with self._state:
             self._deadlines = tuple(each for each in self._deadlines if each is not deadline)
 
-    def _limit(self, idle: float | None) -> float | None:
+    def limit(self, idle: float | None) -> float | None:
+        """How long a wait may last: ``idle`` seconds, or until the first deadline."""
         for deadline in self._deadlines:
             idle = deadline.limit(idle)
         return idle

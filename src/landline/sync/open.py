@@ -10,23 +10,34 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from ..address import HostSpec, ServiceSpec, parse_host, parse_service
-from ..deadline import checked_timeout
+from ..deadline import Deadline, checked_timeout
 from ..engine.race import ATTEMPT_DELAY, checked_attempt_delay
 from ..engine.text import checked_text_arguments
 from ..errors import SocketError
 from ..options import KeepAlive, SocketOptions
+from ..tls.names import NOT_GIVEN, NotGiven
 from .attempt import Target
 from .cancel import Cancel
-from .connect import Connected, connect
+from .connect import connect
 from .flow import Direction, checked_direction
 from .stream import SocketStream
 from .text_stream import TextSocketStream
 from .transport import PlainTransport
 
+if TYPE_CHECKING:
+    import ssl
+
+    from ..tls.abstract import SslAbstractContext
+
 __all__ = ["connect_to_tcp_server", "open_tcp_stream"]
+
+SslSpec: TypeAlias = "bool | str | ssl.SSLContext | SslAbstractContext | None"
+CtxCallback: TypeAlias = "Callable[[ssl.SSLContext], object]"
+SslCallback: TypeAlias = "Callable[[ssl.SSLObject], object]"
 
 
 @overload
@@ -43,6 +54,11 @@ def open_tcp_stream(
     timeout: float | None = ...,
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
+    ssl_ctx: SslSpec = ...,
+    ctx_configure_callback: CtxCallback | None = ...,
+    ssl_configure_callback: SslCallback | None = ...,
+    handshake_timeout: float | None = ...,
+    tlsext_host_name: str | bool | NotGiven | None = ...,
     local_address: HostSpec | None = ...,
     local_port: ServiceSpec | None = ...,
     ipv6: bool | Literal["any"] | None = ...,
@@ -68,6 +84,11 @@ def open_tcp_stream(
     timeout: float | None = ...,
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
+    ssl_ctx: SslSpec = ...,
+    ctx_configure_callback: CtxCallback | None = ...,
+    ssl_configure_callback: SslCallback | None = ...,
+    handshake_timeout: float | None = ...,
+    tlsext_host_name: str | bool | NotGiven | None = ...,
     local_address: HostSpec | None = ...,
     local_port: ServiceSpec | None = ...,
     ipv6: bool | Literal["any"] | None = ...,
@@ -93,6 +114,11 @@ def open_tcp_stream(
     timeout: float | None = ...,
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
+    ssl_ctx: SslSpec = ...,
+    ctx_configure_callback: CtxCallback | None = ...,
+    ssl_configure_callback: SslCallback | None = ...,
+    handshake_timeout: float | None = ...,
+    tlsext_host_name: str | bool | NotGiven | None = ...,
     local_address: HostSpec | None = ...,
     local_port: ServiceSpec | None = ...,
     ipv6: bool | Literal["any"] | None = ...,
@@ -118,6 +144,11 @@ def open_tcp_stream(
     timeout: float | None = ...,
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
+    ssl_ctx: SslSpec = ...,
+    ctx_configure_callback: CtxCallback | None = ...,
+    ssl_configure_callback: SslCallback | None = ...,
+    handshake_timeout: float | None = ...,
+    tlsext_host_name: str | bool | NotGiven | None = ...,
     local_address: HostSpec | None = ...,
     local_port: ServiceSpec | None = ...,
     ipv6: bool | Literal["any"] | None = ...,
@@ -142,6 +173,11 @@ def open_tcp_stream(
     timeout: float | None = None,
     read_timeout: float | None = None,
     write_timeout: float | None = None,
+    ssl_ctx: SslSpec = None,
+    ctx_configure_callback: CtxCallback | None = None,
+    ssl_configure_callback: SslCallback | None = None,
+    handshake_timeout: float | None = None,
+    tlsext_host_name: str | bool | NotGiven | None = NOT_GIVEN,
     local_address: HostSpec | None = None,
     local_port: ServiceSpec | None = None,
     ipv6: bool | Literal["any"] | None = "any",
@@ -154,18 +190,29 @@ def open_tcp_stream(
     """Connect to a server and return a stream.
 
     The fastest working address wins (RFC 8305): names are looked up in both families at once, and the next
-    address is tried when one has failed or has not answered for ``attempt_delay`` seconds.
+    address is tried when one has failed or has not answered for ``attempt_delay`` seconds. With ``ssl_ctx`` the
+    stream speaks TLS, and the peer has proved who it is before this returns.
 
     Args:
         host: a name, a numeric address ("192.0.2.1", "fe80::1%eth0"), an IPv4 address as int (most significant
-            byte first), or an ipaddress value.
+            byte first), or an ipaddress value. With TLS, whom the peer's certificate must be for.
         service: a port, a string of digits, or a service name ("http").
         direction: "input", "output" or "io": what the stream allows.
         element_type: bytes gives a SocketStream, str a TextSocketStream with ``encoding``, ``errors`` and
             ``newline``, which are as for open().
         errorp: False returns (stream, None) or (None, condition) instead of raising conditions.
-        timeout: seconds for the whole opening: the lookup and every attempt. None: as long as it takes.
+        timeout: seconds for the whole opening: the lookup, every attempt and TLS. None: as long as it takes.
         read_timeout, write_timeout: the stream's idle limits in seconds; None is no limit, 0 does not wait.
+        ssl_ctx: None: no TLS. True or "default": TLS 1.2 or later, the system's trust, names checked; "tls-v1-2" and
+            "tls-v1-3" say which version is the lowest. An ssl.SSLContext is used as it is; or what
+            create_ssl_client_context() gives.
+        ctx_configure_callback: called with the SSLContext that is made for this call, which is then shared with no
+            other; not for a context of your own.
+        ssl_configure_callback: called with the ssl.SSLObject before its handshake.
+        handshake_timeout: seconds for the TLS handshake, which then does not count for ``timeout``. Where neither is
+            given read_timeout bounds each wait in it.
+        tlsext_host_name: the name sent to the server (SNI): a string; True for the host unless it is numeric; None or
+            False for none. Not given: the context's own, or else as True. Whom we trust does not depend on it.
         local_address, local_port: what to bind to, given like host and service; None lets the system choose.
             A local address of one family restricts the race to it.
         ipv6: "any" for both families, True for IPv6 only, False or None for IPv4 only.
@@ -178,14 +225,19 @@ def open_tcp_stream(
 
     Raises:
         TypeError, ValueError: a wrong argument, named; also with errorp=False. Nothing was opened.
-        SocketCreateError: local work failed: an unknown service, a bad local address, no descriptors.
+        SocketCreateError: local work failed: an unknown service, a bad local address, no descriptors, a file of the
+            TLS context.
         HostLookupError: the name was not found.
         SocketConnectError: every attempt failed; also ConnectionRefusedError and the like, where all
             attempts failed for that one reason.
         ConnectTimeout: the time was over.
+        SslVerificationFailure: the peer is not whom we asked for.
+        SslFailure, SslVersionOrCipherMismatch: the peer speaks no TLS, or none that we agree on, or refuses us.
+        SslHandshakeTimeout: it did not do its part in time.
+        SslError, SslClosed: it went away in the middle of the handshake.
         StreamClosed: ``cancel`` was set.
 
-    After any of them nothing is left open. KeyboardInterrupt ends the opening as cleanly.
+    After any of them nothing is left open. KeyboardInterrupt, and what a callback raises, end the opening as cleanly.
 
     Source: LispWorks manual, open-tcp-stream; RFC 8305 sections 3 to 5.
     """
@@ -196,28 +248,61 @@ def open_tcp_stream(
         checked_text_arguments(encoding, errors, newline)
     read_timeout = checked_timeout(read_timeout, "read_timeout")
     write_timeout = checked_timeout(write_timeout, "write_timeout")
+    timeout = checked_timeout(timeout, "timeout")
+    handshake_timeout = checked_timeout(handshake_timeout, "handshake_timeout")
+    rest = Deadline.after(timeout)
 
-    connected = _connect(
-        host, service, timeout, errorp, cancel,
-        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
-    )  # fmt: skip
-    if isinstance(connected, SocketError):
-        return None, connected
     try:
-        stream = SocketStream._over(
-            PlainTransport(connected.sock),
-            direction=direction,
-            peer_address=connected.peer_address,
-            local_address=connected.local_address,
-            report=connected.report,
-        )
-        if read_timeout is not None:
-            stream.read_timeout = read_timeout
-        stream._channel.write_timeout = write_timeout
-        made = stream if element_type is bytes else TextSocketStream(stream, encoding, errors, newline)
-    except BaseException:
-        connected.sock.close()
-        raise
+        target = _checked_target(
+            cancel, host, service,
+            local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
+        )  # fmt: skip
+        plan = None
+        if not (ssl_ctx is None and ctx_configure_callback is None and ssl_configure_callback is None):
+            from ..tls.plan import client_plan
+
+            plan = client_plan(
+                ssl_ctx,
+                target.host,
+                tlsext_host_name=tlsext_host_name,
+                ctx_configure_callback=ctx_configure_callback,
+                ssl_configure_callback=ssl_configure_callback,
+            )
+        connected = connect(target, timeout, cancel)
+        transport: Any = PlainTransport(connected.sock)
+        stream: SocketStream | None = None
+        try:
+            if plan is not None:
+                from .handshake import begin
+
+                transport = begin(transport, plan, connected.peer_address)
+            stream = SocketStream._over(
+                transport,
+                direction=direction,
+                peer_address=connected.peer_address,
+                local_address=connected.local_address,
+                report=connected.report,
+            )
+            if read_timeout is not None:
+                stream.read_timeout = read_timeout
+            stream._channel.write_timeout = write_timeout
+            made = stream if element_type is bytes else TextSocketStream(stream, encoding, errors, newline)
+            if plan is not None:
+                from .handshake import Limit, open_with_tls
+
+                limit = Limit.of(handshake_timeout, timeout, rest, read_timeout)
+                open_with_tls(stream._channel, transport, made, limit, cancel)
+        except BaseException:
+            if stream is None:
+                transport.close(None)
+            else:
+                with suppress(OSError):
+                    stream.close()
+            raise
+    except SocketError as condition:
+        if errorp:
+            raise
+        return None, condition
     return made if errorp else (made, None)
 
 
@@ -279,35 +364,25 @@ def connect_to_tcp_server(
 
     Source: LispWorks manual, connect-to-tcp-server.
     """
-
-    connected = _connect(
-        host, service, timeout, errorp, cancel,
-        local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
-    )  # fmt: skip
-    if isinstance(connected, SocketError):
-        return None, connected
-    connected.sock.settimeout(None)
-    return connected.sock if errorp else (connected.sock, None)
-
-
-def _connect(
-    host: HostSpec,
-    service: ServiceSpec,
-    timeout: float | None,
-    errorp: bool | None,
-    cancel: Cancel | None,
-    *how: Any,
-) -> Connected | SocketError:
-    """The connection; with a false ``errorp`` the condition instead of raising it."""
+    timeout = checked_timeout(timeout, "timeout")
     try:
-        timeout = checked_timeout(timeout, "timeout")
-        if cancel is not None and not isinstance(cancel, Cancel):
-            raise TypeError(f"cancel={cancel!r} is not allowed: it must be a Cancel, or None")
-        return connect(_target(host, service, *how), timeout, cancel)
+        target = _checked_target(
+            cancel, host, service,
+            local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
+        )  # fmt: skip
+        sock = connect(target, timeout, cancel).sock
     except SocketError as condition:
         if errorp:
             raise
-        return condition
+        return None, condition
+    sock.settimeout(None)
+    return sock if errorp else (sock, None)
+
+
+def _checked_target(cancel: Cancel | None, *where_and_how: Any) -> Target:
+    if cancel is not None and not isinstance(cancel, Cancel):
+        raise TypeError(f"cancel={cancel!r} is not allowed: it must be a Cancel, or None")
+    return _target(*where_and_how)
 
 
 def _target(

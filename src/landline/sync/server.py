@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, Thread, current_thread
 from time import monotonic
 from types import TracebackType
@@ -26,7 +27,10 @@ from .stream import SocketStream
 from .wait import Wakeup, wait_for_sockets
 
 if TYPE_CHECKING:
+    import ssl
     from typing import Self
+
+    from ..tls.abstract import SslAbstractContext
 
 __all__ = ["Server", "start_up_server"]
 
@@ -38,7 +42,11 @@ BACKLOG = 128
 PAUSE_WITHOUT_DESCRIPTORS = 0.1
 """Seconds between attempts to accept while descriptors are lacking; the waiting client stays in the backlog."""
 
+HANDSHAKE_LIMIT = 30.0
+"""Seconds for a client's TLS handshake where nothing else is said: ten times what the slowest honest ones take."""
+
 Handler: TypeAlias = Callable[[SocketStream], object]
+Secure: TypeAlias = Callable[[SocketStream], object]
 
 
 def start_up_server(
@@ -49,20 +57,28 @@ def start_up_server(
     backlog: int = BACKLOG,
     read_timeout: float | None = None,
     write_timeout: float | None = None,
+    ssl_ctx: ssl.SSLContext | SslAbstractContext | None = None,
+    handshake_timeout: float | None = None,
     name: str | None = None,
 ) -> Server:
     """Listen, and call ``handler(stream)`` in a new thread for each connection; the stream is closed after it.
+
+    With ``ssl_ctx`` the stream speaks TLS: the thread shakes hands first, and a client that fails to is logged and
+    never reaches the handler. Nobody else waits for it.
 
     Args:
         service: the port, a number or a name; 0 lets the system choose (see Server.port).
         local_address: the numeric address to listen at; None for every IPv4 address of this machine.
         backlog: connections that may wait to be accepted.
         read_timeout, write_timeout: those of every stream, in seconds.
+        ssl_ctx: what create_ssl_server_context() gives (its reset() takes effect with the next connection), or an
+            ssl.SSLContext for servers; None: no TLS.
+        handshake_timeout: seconds each client has for the TLS handshake; None is HANDSHAKE_LIMIT.
         name: of the threads.
 
     Raises:
         TypeError, ValueError: a wrong argument.
-        SocketCreateError: the address cannot be listened at.
+        SocketCreateError: the address cannot be listened at, or a file of the context cannot be used.
 
     Source: LispWorks manual, start-up-server.
     """
@@ -71,9 +87,23 @@ def start_up_server(
         raise ValueError(f"local_address={local_address!r} is not allowed: it must be a numeric address")
     wanted = SocketAddress(host.address, parse_service(service))
     limits = (checked_timeout(read_timeout, "read_timeout"), checked_timeout(write_timeout, "write_timeout"))
+    secure: Secure | None = None
+    handshake_timeout = checked_timeout(handshake_timeout, "handshake_timeout")
+    if ssl_ctx is not None:
+        from ..tls.plan import server_plan
+
+        server_plan(ssl_ctx)  # which reads its files, and complains, now
+        secure = partial(
+            SocketStream.start_tls,
+            ssl_ctx=ssl_ctx,
+            ssl_side="server",
+            handshake_timeout=HANDSHAKE_LIMIT if handshake_timeout is None else handshake_timeout,
+        )
     listener = _listen(wanted, backlog)
     try:
-        return Server(listener, handler, limits, name or f"landline server {wanted.port or listener.getsockname()[1]}")
+        return Server(
+            listener, handler, secure, limits, name or f"landline server {wanted.port or listener.getsockname()[1]}"
+        )
     except BaseException:
         listener.close()
         raise
@@ -88,10 +118,16 @@ class Server:
     """
 
     def __init__(
-        self, listener: socket.socket, handler: Handler, limits: tuple[float | None, float | None], name: str
+        self,
+        listener: socket.socket,
+        handler: Handler,
+        secure: Secure | None,
+        limits: tuple[float | None, float | None],
+        name: str,
     ) -> None:
         self._listener = listener
         self._handler = handler
+        self._secure = secure
         self._limits = limits
         self._name = name
         self._wakeup = Wakeup()
@@ -193,12 +229,23 @@ class Server:
     def _handle(self, stream: SocketStream) -> None:
         try:
             with stream:
-                self._handler(stream)
+                if self._secure is None or self._is_secured(stream):
+                    self._handler(stream)
         except Exception as error:
             if not (self._stopping and isinstance(error, SocketError)):
                 log.error("%s: the handler for %s failed", self._name, stream.peer_address, exc_info=True)
         finally:
             self._forget(current_thread())
+
+    def _is_secured(self, stream: SocketStream) -> bool:
+        assert self._secure is not None
+        try:
+            self._secure(stream)
+        except SocketError as condition:
+            if not self._stopping:
+                log.warning("%s: %s", self._name, condition)
+            return False
+        return True
 
     def _forget(self, thread: Thread) -> None:
         with self._lock:

@@ -323,6 +323,10 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         self._lines = _NO_LINES
         return stream
 
+    def _decoded(self) -> int:
+        self._begin_slow()
+        return len(self._decoder) or self._decoder.pending
+
     def _drop_input(self) -> None:
         super()._drop_input()
         self._decoder.take_all()

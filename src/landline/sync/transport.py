@@ -1,7 +1,7 @@
 """The transport: received bytes come out of it, bytes to send go into it, and it knows how to end.
 
-This is the seam where TLS goes in: a transport that keeps a session between the stream and a plain
-transport has this same interface, and nothing above it changes. The hottest ways through it are function
+This is the seam where TLS goes in (tls_transport.py): a session between the stream and a plain transport has
+this same interface, and nothing above it changes. The hottest ways through it are function
 objects (limited(), send), so that the seam costs no call there.
 """
 
@@ -26,8 +26,12 @@ MOST_DISCARDED = 1 << 20
 class Transport(Protocol):
     """One connection: waiting for it, as in sync/wait.py's Waits, and the ways to end it.
 
-    The owner calls the ending methods when no other thread is inside any method but wake().
+    The owner calls the ending methods when no other thread is inside any method but wake(). A transport that is
+    ``secure`` tells the peer's end from a connection that broke.
     """
+
+    @property
+    def secure(self) -> bool: ...
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]: ...
 
@@ -35,9 +39,16 @@ class Transport(Protocol):
 
     def receive_into(self, memory: memoryview, limit: float | None, /) -> memoryview | None: ...
 
-    def send(self, data: memoryview | bytes, limit: float | None, /) -> int: ...
+    def send(self, data: memoryview | bytes, limit: float | None, /) -> int | None:
+        """As Waits.send(); None when something went out, but no byte of ``data`` is known to be out whole: once more.
+
+        What is left of ``data`` must be the beginning of what the next call gets.
+        """
 
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool: ...
+
+    def ready(self) -> bool:
+        """A receive would not wait: bytes are there, the end, or a failure."""
 
     def wake(self, read: bool, write: bool, /) -> None: ...
 
@@ -47,11 +58,17 @@ class Transport(Protocol):
     def shutdown_input(self) -> None:
         """Stop receiving. Raises OSError."""
 
-    def shutdown_output(self) -> None:
-        """Tell the peer that nothing more comes. Raises OSError."""
+    def shutdown_output(self, limit: float | None, abort: bool, /) -> bool:
+        """Tell the peer that nothing more comes; False when that was not possible within ``limit``. Raises OSError.
 
-    def close(self) -> None:
-        """End in order, after everything was sent. The descriptor is released whatever happens."""
+        ``abort``: without waiting, and in some way in any case.
+        """
+
+    def close(self, goodbye: float | None, /) -> None:
+        """End in order. The descriptor is released whatever happens.
+
+        ``goodbye``: seconds that it may take to tell the peer that this is all; None when it is not all.
+        """
 
     def abort(self) -> None:
         """End at once: the peer sees a reset. The descriptor is released whatever happens."""
@@ -62,6 +79,8 @@ class Transport(Protocol):
 
 class PlainTransport:
     """TCP (or any stream socket) as it is."""
+
+    secure = False
 
     __slots__ = ("_socket", "_waits", "send")
 
@@ -82,6 +101,9 @@ class PlainTransport:
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
         return self._waits.wait(read, write, limit)
 
+    def ready(self) -> bool:
+        return self._waits.wait(True, False, 0)
+
     def wake(self, read: bool, write: bool, /) -> None:
         self._waits.wake(read, write)
 
@@ -91,10 +113,11 @@ class PlainTransport:
     def shutdown_input(self) -> None:
         self._socket.shutdown(socket.SHUT_RD)
 
-    def shutdown_output(self) -> None:
+    def shutdown_output(self, limit: float | None, abort: bool, /) -> bool:
         self._socket.shutdown(socket.SHUT_WR)
+        return True
 
-    def close(self) -> None:
+    def close(self, goodbye: float | None, /) -> None:
         # A socket closed with unread data sends a reset, which destroys what is still on its way to the
         # peer: read away first what has arrived.
         try:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..address import Host, SocketAddress
     from ..errors import SslVerificationFailure
 
-__all__ = ["SslSpec", "TlsPlan", "client_plan", "server_plan"]
+__all__ = ["SslSpec", "TlsPlan", "client_plan", "is_for_servers", "server_plan"]
 
 SslSpec = "bool | str | ssl.SSLContext | SslAbstractContext | None"
 CtxCallback = Callable[["ssl.SSLContext"], object]
@@ -231,6 +231,15 @@ def server_plan(
     context = bare_server_context(version)
     ctx_configure_callback(context)
     return TlsPlan(context, server_side=True, ssl_configure_callbacks=callbacks)
+
+
+def is_for_servers(ssl_ctx: object) -> bool:
+    """Whether `ssl_ctx` can only be meant for serving."""
+    if isinstance(ssl_ctx, SslAbstractContext):
+        return ssl_ctx.server_side
+    import ssl
+
+    return isinstance(ssl_ctx, ssl.SSLContext) and ssl_ctx.protocol == ssl.PROTOCOL_TLS_SERVER
 
 
 def _ours(

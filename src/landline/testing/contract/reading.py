@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...errors import IncompleteRead, LimitOverrun, ReadTimeout, SocketIOError
-from .stage import BRIEF, PATIENCE, Checks, MakePair, Task, expect, pair, until
+from .stage import BRIEF, BROKEN, PATIENCE, Checks, MakePair, Task, expect, pair, until
 
 if TYPE_CHECKING:
     from ...sync.stream import SocketStream
@@ -388,7 +388,7 @@ def a_reset_is_never_an_end(make_pair: MakePair) -> None:
         for read in (*WHOLE.values(), *TO_THE_END.values()):
             with expect(ConnectionResetError) as caught:
                 read(stream)()
-            assert isinstance(caught.error, SocketIOError)
+            assert isinstance(caught.error, BROKEN)
             assert caught.error.__cause__ is not None
         assert stream.read_exactly(4) == b"rest"
         for read in EVERY.values():

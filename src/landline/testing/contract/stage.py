@@ -17,11 +17,14 @@ from inspect import cleandoc
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from ...errors import SocketIOError, SslError
+
 if TYPE_CHECKING:
     from ...sync.stream import SocketStream
 
 __all__ = [
     "BRIEF",
+    "BROKEN",
     "MUCH",
     "PATIENCE",
     "PROMPT",
@@ -30,6 +33,7 @@ __all__ = [
     "Expected",
     "MakePair",
     "Task",
+    "all_that_came",
     "expect",
     "pair",
     "stall",
@@ -48,6 +52,9 @@ PROMPT = 0.05
 
 MUCH = 4 << 20
 """Bytes: written until a write times out, this fills any kernel's buffers soon."""
+
+BROKEN = (SocketIOError, SslError)
+"""The conditions of a connection that broke, in the clear and over TLS."""
 
 MakePair: TypeAlias = "Callable[[], tuple[SocketStream, SocketStream]]"
 """Makes a fresh connection: the stream that is checked, and its peer.
@@ -215,6 +222,17 @@ def until(condition: Callable[[], object]) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"it did not come true within {PATIENCE} s")
         time.sleep(0.0005)
+
+
+def all_that_came(peer: SocketStream) -> bytes:
+    """Everything up to the end, where the other side has dropped something: over TLS that end is a failure."""
+    pieces = []
+    try:
+        while piece := peer.read1():
+            pieces.append(piece)
+    except SslError:
+        pass
+    return b"".join(pieces)
 
 
 def stall(stream: SocketStream, block: bytes = bytes(MUCH)) -> int:

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ReadTimeout, SocketIOError, WriteTimeout
-from .stage import BRIEF, MUCH, PATIENCE, Checks, MakePair, Task, expect, pair, stall, until
+from ...errors import ReadTimeout, WriteTimeout
+from .stage import BRIEF, BROKEN, MUCH, PATIENCE, Checks, MakePair, Task, expect, pair, stall, until
 
 if TYPE_CHECKING:
     from ...sync.stream import SocketStream
@@ -462,7 +462,7 @@ def a_write_to_a_peer_that_is_gone_fails_and_goes_on_failing(make_pair: MakePair
         with expect(ConnectionError) as caught:
             while True:
                 stream.write(PATTERN)
-        assert isinstance(caught.error, SocketIOError)
+        assert isinstance(caught.error, BROKEN)
         sent = stream.bytes_sent
         for write in (lambda: stream.write(b"x"), lambda: stream.writelines([b"x"]), stream.flush):
             with expect(ConnectionError):
@@ -494,5 +494,5 @@ def a_failure_to_send_that_a_read_met_is_told_later(method: str, make_pair: Make
         }
         with expect(BrokenPipeError) as caught:
             calls[method]()
-        assert isinstance(caught.error, SocketIOError)
+        assert isinstance(caught.error, BROKEN)
         stream.close()

@@ -1,0 +1,404 @@
+"""The TLS transport: a session in memory between a stream and the transport that carries its ciphertext.
+
+Why it is a transport: nothing above the seam changes. What a caller sees as "receive" and "send" is here a loop
+around a session (engine/session.py), which never waits, and a plain transport, which does.
+
+Locks, from the outside in:
+
+* ``_sending`` is held from taking ciphertext out of the session until it is known how much of it went: one at a
+  time, or records would be torn apart. A writer holds it while it waits for the socket.
+* ``_receiving`` is held from receiving ciphertext until the session has it, so that it comes in order.
+* ``_lock`` is short, around every call of the session and never around I/O.
+
+A reader may have something to send: the answer to a key update, an alert. It never waits for that. If a
+writer is at it, the writer takes the answer along (``_unanswered`` tells it to look); if the socket is full, the
+reader waits for both, whatever comes first. So a blocked writer never blocks a reader, nor the other way round.
+
+Payload that a reader's answer has pushed out (it stands in the ciphertext before the answer) is told to the
+stream by the next send(), whose data still begins with it.
+
+Source: RFC 8446 (5.1 records, 4.6 messages after the handshake, 6.1 close_notify).
+"""
+
+from __future__ import annotations
+
+import socket
+from _thread import RLock
+from collections.abc import Callable
+from time import sleep
+from typing import Any, NoReturn
+
+from ..deadline import Deadline
+from ..engine.session import Facts, Failure, Session, SessionFailed
+from ..tls.info import TlsInfo
+from ..tls.plan import TlsPlan
+from .conditions import PASSING
+from .transport import Transport
+from .wait import raise_if_blocked
+
+__all__ = ["TlsTransport"]
+
+BULK = 1 << 18
+"""Ciphertext asked for per receive while the peer sends much: one system call for sixteen full records."""
+
+SMALL = 448
+"""The same while it sends less than that at a time, as in sync/flow.py."""
+
+FLIGHT = 1 << 14
+"""The same in the handshake: a flight with its certificates fits."""
+
+MEANWHILE = 0.001
+"""Seconds between two looks of a writer that waits for another thread to go on with a renegotiation."""
+
+
+class TlsTransport:
+    """A `Transport` over another one. The handshake() comes first.
+
+    Attributes:
+        plan: what the session was made from.
+        session: for facts and callbacks; whoever else calls it does so between handshake() and the first stream.
+        admitted: the peer was checked, and payload may pass; whoever sets it decides that.
+        woken: a wait was ended by wake(), for reading or for writing.
+        on_data: called once, by the read that first gives payload; tickets to resume have come by then.
+    """
+
+    secure = True
+
+    __slots__ = (
+        "_ask", "_broken", "_ended", "_handing", "_info", "_lock", "_moved", "_plain", "_receiving", "_sending",
+        "_unanswered", "admitted", "on_data", "plan", "session", "woken",
+    )  # fmt: skip
+
+    def __init__(self, plain: Transport, session: Session, plan: TlsPlan) -> None:
+        self._plain = plain
+        self.session = session
+        self.plan = plan
+        self.admitted = False
+        self.on_data: Callable[[], object] | None = None
+        self._lock = RLock()
+        self._sending = RLock()
+        self._receiving = RLock()
+        self._handing = False  # a signal handler has interrupted whoever holds _sending in the same thread
+        self._unanswered = False
+        self._moved = 0
+        self._info: TlsInfo | None = None
+        self._broken: OSError | None = None  # which the system tells once; for reads, where they did not hear it
+        self._ask = SMALL
+        self.woken = self._ended = False
+
+    # The handshake
+
+    def handshake(self, until: Deadline, idle: float | None = None) -> bool:
+        """Go on with the handshake until it is done; False when it was not in time, or when woken.
+
+        Args:
+            until: when it must be done.
+            idle: seconds without anything received before it is given up, if that is sooner.
+
+        Raises:
+            SessionFailed, OSError.
+        """
+        while True:
+            try:
+                with self._lock:
+                    done = self.session.handshake()
+            except SessionFailed:
+                self._answer()  # the alert that tells the peer why
+                raise
+            while self.session.has_outgoing:
+                if not self._hand_over(until.limit()):
+                    return False
+            if done:
+                return True
+            data = self._plain.receive(FLIGHT, until.limit(idle))
+            if data is None or not self._feed(data):
+                return False
+
+    def feed(self, data: bytes) -> None:
+        """Ciphertext that somebody else has received, before the handshake."""
+        with self._lock:
+            self.session.feed(data)
+
+    def refuse(self, text: str) -> None:
+        """The peer is not the one that was wanted: no byte passes any more, and it is told so if that is possible."""
+        try:
+            with self._lock:
+                self.session.refuse(text)
+        except SessionFailed:
+            self._answer()
+
+    @property
+    def info(self) -> TlsInfo | None:
+        """What the handshake agreed upon; None before."""
+        if self._info is None and self.session.established:
+            with self._lock:
+                self._info = _info(self.session.facts(), self.plan)
+        return self._info
+
+    # Receiving
+
+    def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
+        if not self.admitted:
+            return self._not_yet, self._not_yet
+        plain_receive, _ = self._plain.limited(limit)
+        session, lock, receiving = self.session, self._lock, self._receiving
+        read = session.read
+
+        def receive(size: int) -> bytes:
+            while True:
+                try:
+                    with lock:
+                        data = read(size)
+                except SessionFailed:
+                    self._answer()  # the alert that tells the peer why
+                    raise
+                if data is not None:
+                    if self.on_data is not None:
+                        self._first_data()
+                    return data
+                if session.has_outgoing and not self._answer():
+                    return raise_if_blocked(self.receive(size, limit))
+                with receiving:
+                    if not self._feed(plain_receive(self._ask)):
+                        return b""
+
+        def receive_into(memory: memoryview) -> memoryview:
+            # Large by nature: the few calls more do not show.
+            return raise_if_blocked(self.receive_into(memory, limit))
+
+        return receive, receive_into
+
+    def receive(self, size: int, limit: float | None, /) -> bytes | None:
+        data: bytes | int | None = self._receive(self.session.read, size, limit)
+        return b"" if data == 0 else data  # type: ignore[return-value]
+
+    def receive_into(self, memory: memoryview, limit: float | None, /) -> memoryview | None:
+        count = self._receive(self.session.read_into, memory, limit)
+        return None if count is None else memory[:count]
+
+    def ready(self) -> bool:
+        while True:
+            with self._lock:
+                if not self.admitted or self.session.input_ready():
+                    return True
+            if self.session.has_outgoing:
+                self._answer()
+            with self._receiving:
+                try:
+                    data = self._plain.receive(BULK, 0)
+                except OSError as error:
+                    self._broken = error
+                    return True
+                if data is None:
+                    return False
+                if not self._feed(data):
+                    return True
+
+    # Sending
+
+    def send(self, data: memoryview | bytes, limit: float | None, /) -> int | None:
+        with self._sending:
+            if self._handing:
+                return 0
+            if self._moved:
+                moved, self._moved = self._moved, 0
+                return moved
+            self._handing = True
+            try:
+                return self._send(data, limit) if self.admitted else self._not_yet()
+            finally:
+                self._handing = False
+                if self._unanswered:
+                    self._answer()
+
+    # Both
+
+    def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
+        return self._plain.wait(read, write or (read and self._unanswered), limit)
+
+    def wake(self, read: bool, write: bool, /) -> None:
+        self.woken = True
+        self._ended |= read
+        self._plain.wake(read, write)
+
+    def fileno(self) -> int:
+        return self._plain.fileno()
+
+    # Ending
+
+    def shutdown_input(self) -> None:
+        self._plain.shutdown_input()
+
+    def shutdown_output(self, limit: float | None, abort: bool, /) -> bool:
+        # close_notify, and no FIN: the TCP connection stays, and the peer answers on it. Where it cannot be told, FIN
+        # says that something is missing.
+        with self._sending:
+            with self._lock:
+                self.session.close_output()
+            told = self._hand_over(0 if abort else limit)
+            if abort and not told:
+                self._plain.shutdown_output(0, True)
+            return told
+
+    def close(self, goodbye: float | None, /) -> None:
+        try:
+            if goodbye is not None and self.session.established:
+                self.shutdown_output(goodbye, False)
+        except OSError:
+            pass  # the session or the connection is broken, and there is nobody to tell
+        finally:
+            self._plain.close(goodbye)
+
+    def abort(self) -> None:
+        self._plain.abort()
+
+    def detach(self) -> socket.socket:
+        raise ValueError("TLS is active on this stream: stop_tls() first")
+
+    def reclaim(self) -> tuple[Transport, bytes]:
+        """After both close_notify: the transport below, and what it has received behind TLS."""
+        with self._lock:
+            return self._plain, self.session.leftover()
+
+    # Behind it
+
+    def _send(self, data: memoryview | bytes, limit: float | None) -> int | None:
+        session = self.session
+        with self._lock:
+            ahead = session.unsent
+            if len(data) > ahead:
+                try:
+                    session.write(data[ahead:] if ahead else data)
+                except SessionFailed:
+                    self._unanswered = True  # the alert that tells the peer why
+                    raise
+            chunk = session.outgoing()
+        if not chunk:
+            return self._renegotiate(limit)
+        count = self._carry(chunk, limit)
+        if not count:
+            return 0
+        with self._lock:
+            return session.sent(count) or None
+
+    def _receive(self, read: Callable[[Any], Any], what: Any, limit: float | None) -> Any:
+        """What ``read`` gives, 0 when woken, None when nothing came in time."""
+        if not self.admitted:
+            self._not_yet()
+        until = Deadline.after(limit)
+        while True:
+            try:
+                with self._lock:
+                    data = read(what)
+            except SessionFailed:
+                self._answer()  # the alert that tells the peer why
+                raise
+            if data is not None:
+                if self.on_data is not None:
+                    self._first_data()
+                return data
+            wait = until.limit()
+            if self.session.has_outgoing and not self._answer():
+                if not self._plain.wait(True, True, wait):
+                    return None
+                wait = 0
+            with self._receiving:
+                received = self._plain.receive(self._ask, wait)
+                if received is not None and not self._feed(received):
+                    return 0
+            if received is None and (limit == 0 or until.passed or wait != 0):
+                return None
+
+    def _not_yet(self, *_: object) -> NoReturn:
+        self.session.check()
+        raise SessionFailed(Failure("local", "the TLS handshake is not done (handshake() goes on with it)"))
+
+    def _feed(self, data: bytes) -> bool:
+        """Ciphertext that was received, or the end of it; False when that is because of wake()."""
+        if data:
+            self._ask = BULK if len(data) >= SMALL else SMALL
+            with self._lock:
+                self.session.feed(data)
+        elif self._ended:
+            return False
+        elif self._broken is not None:
+            raise self._broken
+        else:
+            with self._lock:
+                self.session.feed_end()
+        return True
+
+    def _first_data(self) -> None:
+        heard, self.on_data = self.on_data, None
+        if heard is not None:
+            with self._lock:
+                heard()
+
+    def _carry(self, chunk: memoryview | bytes, limit: float | None) -> int | None:
+        try:
+            return self._plain.send(chunk, limit)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and error.errno not in PASSING:  # EPIPE: the end is still to come
+                self._broken = error
+            raise
+
+    def _answer(self) -> bool:
+        """Hand over what the session itself has to say, without waiting; False when the socket is full."""
+        if not self._sending.acquire(False):
+            self._unanswered = True  # whoever is sending looks at it afterwards
+            if not self._sending.acquire(False):
+                return True
+        try:
+            return self._handing or self._hand_over(0)
+        except OSError:
+            return True  # the next receive tells what is wrong with the connection
+        finally:
+            self._sending.release()
+
+    def _hand_over(self, limit: float | None) -> bool:
+        """Hand over all there is; False when the socket takes no more within ``limit``."""
+        self._handing = True
+        try:
+            while True:
+                with self._lock:
+                    chunk = self.session.outgoing()
+                if not chunk:
+                    self._unanswered = False
+                    return True
+                count = self._carry(chunk, limit)
+                if not count:
+                    self._unanswered = True
+                    return False
+                with self._lock:
+                    self._moved += self.session.sent(count)
+        finally:
+            self._handing = False
+
+    def _renegotiate(self, limit: float | None) -> int | None:
+        """Nothing can be sent before the peer's renegotiation (TLS 1.2) went on: receive for it."""
+        if limit == 0 or not self._plain.wait(True, False, limit):
+            return 0
+        if not self._receiving.acquire(False):
+            sleep(MEANWHILE)  # a reader is at it
+            return None
+        try:
+            data = self._plain.receive(SMALL, 0)
+            return None if data is None or self._feed(data) else 0
+        finally:
+            self._receiving.release()
+
+
+def _info(facts: Facts, plan: TlsPlan) -> TlsInfo:
+    name, _, bits = facts.cipher or ("", "", 0)
+    return TlsInfo(
+        version=facts.version or "",
+        cipher=name,
+        cipher_bits=bits,
+        alpn=facts.alpn,
+        session_reused=facts.session_reused,
+        server_side=plan.server_side,
+        sni=plan.sni,
+        checked_name=plan.checked_name,
+        chain=facts.chain,
+        required=plan.context.verify_mode != 0,
+    )
