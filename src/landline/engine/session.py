@@ -26,12 +26,13 @@ gives an immutable piece that stays at the front until sent() says so, whatever 
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
+
+from .session_failure import ALERT, MISMATCH_ALERTS, MISMATCH_REASONS, Failure, Kind, SessionFailed, may_be_tls, not_tls
 
 __all__ = ["AHEAD", "Facts", "Failure", "Kind", "Session", "SessionFailed"]
 
@@ -52,44 +53,6 @@ MOST_REPLIES = 1 << 20
 
 FIRST = 64
 """The peer's first bytes kept, to say what it speaks if it is not TLS."""
-
-Kind = Literal["truncated", "closed", "verification", "mismatch", "not tls", "alert", "protocol", "local"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How a session ended.
-
-    * "truncated": the transport ended without close_notify.
-    * "closed": the peer sent close_notify in the middle of the handshake.
-    * "verification": this side refuses the peer's certificate; ``verify_code`` is the X509_V_ERR_ number or 0.
-    * "mismatch": no common version or cipher, as seen from here, or as the peer's ``alert`` says.
-    * "not tls": the peer does not speak TLS; ``heard`` is how it began.
-    * "alert": any other fatal ``alert`` of the peer, in words ("unknown ca").
-    * "protocol": what came is not what TLS allows: a damaged record, for instance.
-    * "local": an exception on this side that is not OpenSSL's (a callback's, a signal handler's).
-
-    ``text`` is for a message, ``reason`` is OpenSSL's name for it (or None); ``established``: after the handshake.
-    """
-
-    kind: Kind
-    text: str
-    reason: str | None = None
-    established: bool = False
-    alert: str | None = None
-    verify_code: int = 0
-    heard: bytes = b""
-
-
-class SessionFailed(OSError):
-    """The session failed, now or earlier; ``failure`` says how, ``__cause__`` is the exception behind it.
-
-    An OSError without a number: whoever drives a session treats it as a connection that broke.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
 
 
 @dataclass(frozen=True)
@@ -113,12 +76,15 @@ class Session:
         unsent: payload bytes that were encrypted and are not handed over in whole records yet.
         output_closed: close_output() was called, and writing is over.
         input_closed: the peer's close_notify came; set when read() first gives b"".
+        outgoing_bio: whose ``pending`` says more cheaply than has_outgoing whether a read has made an answer.
+        dry, normal: for a short way around read(), which gives None while both hold: OpenSSL has nothing to give
+            before more is fed; and that is all that a read would find.
     """
 
     __slots__ = (
-        "_chunk", "_dry", "_ended", "_failure", "_first", "_handed", "_incoming", "_marks", "_normal", "_outgoing",
-        "_produced", "_read", "_ready", "_rest", "_write", "established", "input_closed", "output_closed", "ssl_object",
-        "unsent",
+        "_chunk", "_ended", "_failure", "_first", "_handed", "_incoming", "_marks", "_produced", "_read", "_ready",
+        "_rest", "_write", "dry", "established", "input_closed", "normal", "outgoing_bio", "output_closed",
+        "ssl_object", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -131,8 +97,8 @@ class Session:
     ) -> None:
         """``session`` is one to resume, of the same context (clients only). Raises ValueError, ssl.SSLError."""
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        self.outgoing_bio = ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(self._incoming, self.outgoing_bio, server_side, server_hostname, session)
         self._read: Callable[..., Any] = _too_early
         self._write: Callable[[memoryview | bytes], int] = _too_early
         self.established = self.output_closed = self.input_closed = self._ended = False
@@ -140,8 +106,8 @@ class Session:
         self._first = b""  # what the peer said first, until the handshake is done
         self._rest: memoryview | bytes = b""  # fed, and not given to OpenSSL yet
         self._ready: memoryview | bytes = b""  # decrypted before anybody asked
-        self._dry = True  # OpenSSL has nothing (more) to give before something is fed
-        self._normal = False  # a read that finds nothing needs more, and that is all
+        self.dry = True
+        self.normal = False
         self._chunk = b""  # ciphertext on its way, whole records
         self._marks: list[tuple[int, int]] = []  # (where a write ends in all the ciphertext, its payload), not yet out
         self._produced = 0  # ciphertext taken out of the MemoryBIO since the beginning, the chunk included
@@ -169,8 +135,8 @@ class Session:
             direct: Any = (usual and getattr(self.ssl_object, "_sslobj", None)) or self.ssl_object
             self._read, self._write = direct.read, direct.write
             self._first = b""
-            self._dry = False
-            self._normal = not self._ended
+            self.dry = False
+            self.normal = not self._ended
             self.established = True
         return True
 
@@ -187,8 +153,8 @@ class Session:
 
     def feed(self, data: bytes) -> None:
         """The transport received ``data``. Never raises: what is wrong with it is told by the next call."""
-        if self._normal:
-            self._dry = False
+        if self.normal:
+            self.dry = False
         elif self._failure is not None:
             return
         elif not self.established:
@@ -197,37 +163,52 @@ class Session:
             self._rest = memoryview(b"".join((self._rest, data)) if self._rest else data)
         else:
             self._incoming.write(data)
-        if self._outgoing.pending > MOST_REPLIES:
+        if self.outgoing_bio.pending > MOST_REPLIES:
             self._set(ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer demands answers and does not read them"))
 
     def feed_end(self) -> None:
         """The transport is at its end."""
         self._ended = True
-        self._normal = False
+        self.normal = False
 
     def read(self, size: int) -> bytes | None:
         """Up to ``size`` (at least 1) bytes, of several records; None: feed more; b"": the peer closed properly.
 
         On None hand over outgoing() before waiting for more: the peer may be waiting for an answer.
         """
-        data: bytes | None = None if self._dry else self._record(size)
+        data: bytes | None = None if self.dry else self._record(size)
         if data is None:
-            return None if self._normal else self._unusual(size)
-        if self._dry or len(data) == size:
-            return data
-        pieces, got = [data], len(data)
-        while got < size and not self._dry and (data := self._record(size - got)):
-            pieces.append(data)
-            got += len(data)
-        return b"".join(pieces)
+            return None if self.normal else self._unusual(size)
+        return data if self.dry or len(data) == size else self._more(data, size)
+
+    def feed_and_read(self, data: bytes, size: int) -> bytes | None:
+        """The two in one: half as long for a record that comes alone and whole."""
+        if not (self.dry and self.normal) or len(data) > FEED:
+            self.feed(data)
+            return self.read(size)
+        self._incoming.write(data)
+        try:
+            got: bytes = self._read(size)
+        except ssl.SSLWantReadError:
+            return None
+        except BaseException as error:
+            if not self._met(error):
+                raise
+            return self._unusual(size)
+        if len(got) == size or self._incoming.pending:
+            self.dry = False
+        if not got:
+            self._met(ssl.SSLZeroReturnError())
+            return b""
+        return got if self.dry or len(got) == size else self._more(got, size)
 
     def read_into(self, memory: memoryview) -> int | None:
         """The same, into ``memory`` (of bytes, not empty): how much of it was filled; None: feed more; 0: closed."""
         size = len(memory)
         got = 0
-        while got < size and not self._dry and (count := self._record(size - got, memory[got:])):
+        while got < size and not self.dry and (count := self._record(size - got, memory[got:])):
             got += count
-        if got or self._normal:
+        if got or self.normal:
             return got or None
         if data := self._unusual(size):
             memory[: len(data)] = data
@@ -235,9 +216,9 @@ class Session:
 
     def input_ready(self) -> bool:
         """Whether read() would give something without more being fed: payload, the end, or a failure."""
-        if self._normal:
+        if self.normal:
             self._decrypt()
-        return not self._normal
+        return not self.normal
 
     def leftover(self) -> bytes:
         """What came behind the peer's close_notify: not TLS any more. Only after read() gave b""."""
@@ -248,6 +229,17 @@ class Session:
         return rest
 
     # Sending
+
+    def seal(self, data: memoryview | bytes) -> memoryview | bytes:
+        """write() what of ``data`` was not written yet (all but its first ``unsent`` bytes), then outgoing()."""
+        ahead = self.unsent
+        if len(data) > ahead:
+            self.write(data[ahead:] if ahead else data)
+        if self._chunk:
+            return self.outgoing()
+        self._chunk = chunk = self.outgoing_bio.read()
+        self._produced += len(chunk)
+        return chunk
 
     def write(self, data: memoryview | bytes) -> int:
         """Encrypt ``data`` as far as AHEAD allows: how much, from its front. Never write that again.
@@ -264,7 +256,7 @@ class Session:
             data = data[:size]
         if not size:
             return 0
-        before = self._outgoing.pending
+        before = self.outgoing_bio.pending
         try:
             self._write(data)
         except ssl.SSLWantReadError:
@@ -273,7 +265,7 @@ class Session:
             size = 0
             self._fail(error)
         finally:  # also when a signal's handler raised, after the records were made
-            if size and (after := self._outgoing.pending) > before:
+            if size and (after := self.outgoing_bio.pending) > before:
                 self._marks.append((self._produced + after, size))
                 self.unsent += size
         return size
@@ -297,7 +289,7 @@ class Session:
         """Ciphertext to hand over next; b"" when there is none. The same again, or its rest, until sent()."""
         chunk = self._chunk
         if not chunk:
-            self._chunk = chunk = self._outgoing.read()
+            self._chunk = chunk = self.outgoing_bio.read()
             self._produced += len(chunk)
             return chunk
         left = self._produced - self._handed
@@ -305,7 +297,7 @@ class Session:
 
     @property
     def has_outgoing(self) -> bool:
-        return bool(self._chunk or self._outgoing.pending)
+        return bool(self._chunk or self.outgoing_bio.pending)
 
     def sent(self, count: int) -> int:
         """``count`` bytes of outgoing() were handed over: how many payload bytes are now out in whole records."""
@@ -314,6 +306,10 @@ class Session:
             self._tell_records_apart()
         else:
             self._chunk = b""
+            if len(self._marks) == 1 and self._marks[0][0] <= self._handed:
+                self._marks.clear()
+                payload, self.unsent = self.unsent, 0
+                return payload
         whole = payload = 0
         for end, size in self._marks:
             if end > self._handed:
@@ -366,41 +362,56 @@ class Session:
             except ssl.SSLWantReadError:
                 if self._slice():
                     continue
-                self._dry = True
-                return None
-            except ssl.SSLZeroReturnError:
-                data = 0
-            except ssl.SSLError as error:
-                self._set(error)
+                self.dry = True
                 return None
             except BaseException as error:
-                # Of a signal's handler, as a rule. A record may have been lost with it, and nobody can tell.
-                self._set(error, Failure("local", f"{type(error).__name__} interrupted reading", established=True))
-                raise
+                if not self._met(error):
+                    raise
+                return None
             if not data:
-                self.input_closed = self._dry = True
-                self._normal = False
+                self._met(ssl.SSLZeroReturnError())
                 return None
             # A short answer means that there is no more of this record.
             if (len(data) if memory is None else data) < size and not self._rest and not self._incoming.pending:
-                self._dry = True
+                self.dry = True
             return data
+
+    def _more(self, data: bytes, size: int) -> bytes:
+        """``data``, and as much from the records behind it as is there, up to ``size``."""
+        pieces, got = [data], len(data)
+        while got < size and not self.dry and (another := self._record(size - got)):
+            pieces.append(another)
+            got += len(another)
+        return b"".join(pieces)
+
+    def _met(self, error: BaseException) -> bool:
+        """OpenSSL gave ``error`` instead of payload, the end or a failure; False when it is not OpenSSL's to give."""
+        if isinstance(error, ssl.SSLZeroReturnError):
+            self.input_closed = self.dry = True
+            self.normal = False
+        elif isinstance(error, ssl.SSLError):
+            self._set(error)
+        else:
+            # Of a signal's handler, as a rule. A record may have been lost with it, and nobody can tell.
+            self._set(error, Failure("local", f"{type(error).__name__} interrupted reading", established=True))
+            return False
+        return True
 
     def _decrypt(self) -> None:
         """Decrypt all that was fed, to be given by the next reads."""
         pieces = [self._ready]
         if self._ready:
             self._go_on()
-        while not self._dry and (data := self._record(RECORD)):
+        while not self.dry and (data := self._record(RECORD)):
             pieces.append(data)
         self._ready = memoryview(b"".join(pieces))
         if self._ready:
-            self._dry, self._normal = True, False
+            self.dry, self.normal = True, False
 
     def _go_on(self) -> None:
         """What was decrypted in advance is gone: reads are OpenSSL's again."""
-        self._dry = self.input_closed or self._failure is not None
-        self._normal = not (self._dry or self._ended)
+        self.dry = self.input_closed or self._failure is not None
+        self.normal = not (self.dry or self._ended)
 
     def _slice(self) -> bool:
         """Give OpenSSL the next slice of what was fed; False when there is none."""
@@ -450,7 +461,7 @@ class Session:
 
     def _set(self, error: BaseException | None, failure: Failure | None = None) -> None:
         self._failure = failure or self._judged(error), error
-        self._dry, self._normal = True, False
+        self.dry, self.normal = True, False
 
     def _fail(self, error: BaseException | None, failure: Failure | None = None) -> None:
         self._set(error, failure)
@@ -458,13 +469,11 @@ class Session:
 
     def _judged(self, error: BaseException | None) -> Failure:
         reason: str | None = getattr(error, "reason", None)
-        if not self.established and not _may_be_tls(self._first):
-            speaks = "speaks plain HTTP, not TLS" if self._first.startswith(_HTTP) else "does not speak TLS"
-            text = f"the peer {speaks}; it began with {str(self._first)[1:]}"
-            return Failure("not tls", text, reason, heard=self._first)
+        if not self.established and not may_be_tls(self._first):
+            return not_tls(self._first, reason)
         # What OpenSSL says, without the brackets and the place in CPython's source.
         text = str(error).rpartition("] ")[2].partition(" (_ssl.c:")[0]
-        told = _ALERT.fullmatch(text)
+        told = ALERT.fullmatch(text)
         kind: Kind = "protocol"
         alert, code = None, 0
         match error:
@@ -479,35 +488,17 @@ class Session:
                 alert = told[1]
                 # A handshake failure is about ciphers (or groups) only until one has been chosen.
                 chosen = self.established or self.ssl_object.cipher() is not None
-                kind = "mismatch" if alert in _MISMATCH_ALERTS and not chosen else "alert"
+                kind = "mismatch" if alert in MISMATCH_ALERTS and not chosen else "alert"
                 text = f"the peer refuses, with the alert {alert!r}"
-            case _ if reason in _MISMATCH_REASONS:
+            case _ if reason in MISMATCH_REASONS:
                 kind = "mismatch"
             case _ if reason == "CALLBACK_FAILED":
                 kind = "local"
         return Failure(kind, text, reason, self.established, alert, code)
 
 
-# For some alerts CPython has no name, and OpenSSL 3.2 words them differently.
-_ALERT = re.compile(r"(?:(?:sslv3|tlsv13?|ssl/tls) alert|tlsv13?) (.+)", re.IGNORECASE)
-_HTTP = (b"HTTP/", b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"PATCH ", b"TRACE ")
-_MISMATCH_ALERTS = {"handshake failure", "protocol version", "insufficient security", "inappropriate fallback"}
-_MISMATCH_REASONS = {
-    "INAPPROPRIATE_FALLBACK", "NO_CIPHERS_AVAILABLE", "NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER", "NO_SHARED_GROUPS",
-    "NO_SUITABLE_GROUPS", "NO_SUITABLE_KEY_SHARE", "UNKNOWN_CIPHER_RETURNED", "UNSUPPORTED_PROTOCOL",
-    "UNSUPPORTED_SSL_VERSION", "VERSION_TOO_HIGH", "VERSION_TOO_LOW", "WRONG_CIPHER_RETURNED", "WRONG_SSL_VERSION",
-}  # fmt: skip
-
-
 def _too_early(*_: object) -> NoReturn:
     raise RuntimeError("handshake() must be done first")
-
-
-def _may_be_tls(first: bytes) -> bool:
-    """Whether a peer's first bytes can be the head of a record, or of a ClientHello in the form of SSL 2."""
-    if first[:1] and 20 <= first[0] <= 24:
-        return first[1:2] in (b"", b"\x03")
-    return not first or (first[0] >= 0x80 and first[2:3] in (b"", b"\x01"))
 
 
 def _chain(known: ssl.SSLObject, which: str) -> tuple[bytes, ...]:

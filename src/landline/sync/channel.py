@@ -132,6 +132,7 @@ class Channel(Flow):
     def replace_transport(self, transport: Transport) -> None:
         """Go on over another transport, as if nothing had ended yet. Both directions must be owned."""
         self.transport = transport
+        transport.belongs_to(self._reading, self._writing)
         self._limited, self._limited_into = transport.limited(self._read_timeout)
         self._input_failure = self._output_failure = None
         self._input_shut = self._output_shut = self._untold = False

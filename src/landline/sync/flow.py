@@ -81,6 +81,7 @@ class Flow:
         self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
+        transport.belongs_to(self._reading, self._writing)
         self._busy: Literal["push", "flush", "alone"] | None = None
         self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
         self._closed: str | None = None

@@ -3,16 +3,15 @@
 Why it is a transport: nothing above the seam changes. What a caller sees as "receive" and "send" is here a loop
 around a session (engine/session.py), which never waits, and a plain transport, which does.
 
-Locks, from the outside in:
+Locks:
 
-* ``_sending`` is held from taking ciphertext out of the session until it is known how much of it went: one at a
-  time, or records would be torn apart. A writer holds it while it waits for the socket.
-* ``_receiving`` is held from receiving ciphertext until the session has it, so that it comes in order.
-* ``_lock`` is short, around every call of the session and never around I/O.
+* Whoever receives holds ``_reading``, and whoever sends holds ``_writing``: the stream's own locks (belongs_to()),
+  with I/O and all. What is received goes to the session in order, and what was sent is the sender's business alone.
+* ``_lock`` is short, around every call of the session that may touch OpenSSL, and never around I/O.
 
-A reader may have something to send: the answer to a key update, an alert. It never waits for that. If a
-writer is at it, the writer takes the answer along (``_unanswered`` tells it to look); if the socket is full, the
-reader waits for both, whatever comes first. So a blocked writer never blocks a reader, nor the other way round.
+A reader may have something to send: the answer to a key update, an alert. It never waits for that. If somebody is
+sending, or the socket is full, the reader waits for both, to receive and to send, whatever comes first. So a
+blocked writer never blocks a reader, nor the other way round.
 
 Payload that a reader's answer has pushed out (it stands in the ciphertext before the answer) is told to the
 stream by the next send(), whose data still begins with it.
@@ -65,8 +64,22 @@ class TlsTransport:
     secure = True
 
     __slots__ = (
-        "_ask", "_broken", "_ended", "_handing", "_info", "_lock", "_moved", "_plain", "_receiving", "_sending",
-        "_unanswered", "admitted", "on_data", "plan", "session", "woken",
+        "_ask",
+        "_broken",
+        "_ended",
+        "_handing",
+        "_info",
+        "_lock",
+        "_moved",
+        "_plain",
+        "_reading",
+        "_unanswered",
+        "_writing",
+        "admitted",
+        "on_data",
+        "plan",
+        "session",
+        "woken",
     )  # fmt: skip
 
     def __init__(self, plain: Transport, session: Session, plan: TlsPlan) -> None:
@@ -76,8 +89,8 @@ class TlsTransport:
         self.admitted = False
         self.on_data: Callable[[], object] | None = None
         self._lock = RLock()
-        self._sending = RLock()
-        self._receiving = RLock()
+        self._reading: Any = RLock()
+        self._writing: Any = RLock()
         self._handing = False  # a signal handler has interrupted whoever holds _sending in the same thread
         self._unanswered = False
         self._moved = 0
@@ -137,30 +150,42 @@ class TlsTransport:
 
     # Receiving
 
+    def belongs_to(self, reading: Any, writing: Any, /) -> None:
+        self._reading = reading
+        self._writing = writing
+
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
         if not self.admitted:
             return self._not_yet, self._not_yet
         plain_receive, _ = self._plain.limited(limit)
-        session, lock, receiving = self.session, self._lock, self._receiving
-        read = session.read
+        session, lock, answers = self.session, self._lock, self.session.outgoing_bio
+        feed_and_read = session.feed_and_read
 
         def receive(size: int) -> bytes:
-            while True:
-                try:
+            try:
+                data = None
+                if not (session.dry and session.normal):
                     with lock:
-                        data = read(size)
-                except SessionFailed:
-                    self._answer()  # the alert that tells the peer why
-                    raise
-                if data is not None:
-                    if self.on_data is not None:
-                        self._first_data()
-                    return data
-                if session.has_outgoing and not self._answer():
-                    return raise_if_blocked(self.receive(size, limit))
-                with receiving:
-                    if not self._feed(plain_receive(self._ask)):
+                        data = session.read(size)
+                while data is None:
+                    if (answers.pending or self._unanswered) and not self._answer():
+                        return raise_if_blocked(self.receive(size, limit))
+                    received = plain_receive(self._ask)
+                    if received:
+                        self._ask = BULK if len(received) >= SMALL else SMALL
+                        with lock:
+                            data = feed_and_read(received, size)
+                    elif self._at_end():
+                        with lock:
+                            data = session.read(size)
+                    else:
                         return b""
+            except SessionFailed:
+                self._answer()  # the alert that tells the peer why
+                raise
+            if self.on_data is not None:
+                self._first_data()
+            return data
 
         def receive_into(memory: memoryview) -> memoryview:
             # Large by nature: the few calls more do not show.
@@ -181,40 +206,50 @@ class TlsTransport:
             with self._lock:
                 if not self.admitted or self.session.input_ready():
                     return True
-            if self.session.has_outgoing:
+            if self._has_answer():
                 self._answer()
-            with self._receiving:
-                try:
-                    data = self._plain.receive(BULK, 0)
-                except OSError as error:
-                    self._broken = error
-                    return True
-                if data is None:
-                    return False
-                if not self._feed(data):
-                    return True
+            try:
+                data = self._plain.receive(BULK, 0)
+            except OSError as error:
+                self._broken = error
+                return True
+            if data is None:
+                return False
+            if not self._feed(data):
+                return True
 
     # Sending
 
     def send(self, data: memoryview | bytes, limit: float | None, /) -> int | None:
-        with self._sending:
-            if self._handing:
-                return 0
-            if self._moved:
-                moved, self._moved = self._moved, 0
-                return moved
-            self._handing = True
-            try:
-                return self._send(data, limit) if self.admitted else self._not_yet()
-            finally:
-                self._handing = False
-                if self._unanswered:
-                    self._answer()
+        if self._handing:
+            return 0
+        if self._moved:
+            moved, self._moved = self._moved, 0
+            return moved
+        if not self.admitted:
+            self._not_yet()
+        self._handing = True
+        try:
+            with self._lock:
+                chunk = self.session.seal(data)
+            if not chunk:
+                return self._renegotiate(limit)
+            count = self._plain.send(chunk, limit)
+            return (self.session.sent(count) or None) if count else count
+        except SessionFailed:
+            self._handing = False
+            self._answer()  # the alert that tells the peer why
+            raise
+        except OSError as error:
+            self._send_failed(error)
+            raise
+        finally:
+            self._handing = False
 
     # Both
 
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
-        return self._plain.wait(read, write or (read and self._unanswered), limit)
+        return self._plain.wait(read, write or (read and self._has_answer()), limit)
 
     def wake(self, read: bool, write: bool, /) -> None:
         self.woken = True
@@ -232,13 +267,12 @@ class TlsTransport:
     def shutdown_output(self, limit: float | None, abort: bool, /) -> bool:
         # close_notify, and no FIN: the TCP connection stays, and the peer answers on it. Where it cannot be told, FIN
         # says that something is missing.
-        with self._sending:
-            with self._lock:
-                self.session.close_output()
-            told = self._hand_over(0 if abort else limit)
-            if abort and not told:
-                self._plain.shutdown_output(0, True)
-            return told
+        with self._lock:
+            self.session.close_output()
+        told = self._hand_over(0 if abort else limit)
+        if abort and not told:
+            self._plain.shutdown_output(0, True)
+        return told
 
     def close(self, goodbye: float | None, /) -> None:
         try:
@@ -262,25 +296,6 @@ class TlsTransport:
 
     # Behind it
 
-    def _send(self, data: memoryview | bytes, limit: float | None) -> int | None:
-        session = self.session
-        with self._lock:
-            ahead = session.unsent
-            if len(data) > ahead:
-                try:
-                    session.write(data[ahead:] if ahead else data)
-                except SessionFailed:
-                    self._unanswered = True  # the alert that tells the peer why
-                    raise
-            chunk = session.outgoing()
-        if not chunk:
-            return self._renegotiate(limit)
-        count = self._carry(chunk, limit)
-        if not count:
-            return 0
-        with self._lock:
-            return session.sent(count) or None
-
     def _receive(self, read: Callable[[Any], Any], what: Any, limit: float | None) -> Any:
         """What ``read`` gives, 0 when woken, None when nothing came in time."""
         if not self.admitted:
@@ -298,14 +313,13 @@ class TlsTransport:
                     self._first_data()
                 return data
             wait = until.limit()
-            if self.session.has_outgoing and not self._answer():
+            if self._has_answer() and not self._answer():
                 if not self._plain.wait(True, True, wait):
                     return None
                 wait = 0
-            with self._receiving:
-                received = self._plain.receive(self._ask, wait)
-                if received is not None and not self._feed(received):
-                    return 0
+            received = self._plain.receive(self._ask, wait)
+            if received is not None and not self._feed(received):
+                return 0
             if received is None and (limit == 0 or until.passed or wait != 0):
                 return None
 
@@ -315,17 +329,21 @@ class TlsTransport:
 
     def _feed(self, data: bytes) -> bool:
         """Ciphertext that was received, or the end of it; False when that is because of wake()."""
-        if data:
-            self._ask = BULK if len(data) >= SMALL else SMALL
-            with self._lock:
-                self.session.feed(data)
-        elif self._ended:
+        if not data:
+            return self._at_end()
+        self._ask = BULK if len(data) >= SMALL else SMALL
+        with self._lock:
+            self.session.feed(data)
+        return True
+
+    def _at_end(self) -> bool:
+        """Nothing more comes from below; False when that is because of wake()."""
+        if self._ended:
             return False
-        elif self._broken is not None:
+        if self._broken is not None:
             raise self._broken
-        else:
-            with self._lock:
-                self.session.feed_end()
+        with self._lock:
+            self.session.feed_end()
         return True
 
     def _first_data(self) -> None:
@@ -334,26 +352,23 @@ class TlsTransport:
             with self._lock:
                 heard()
 
-    def _carry(self, chunk: memoryview | bytes, limit: float | None) -> int | None:
-        try:
-            return self._plain.send(chunk, limit)
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError) and error.errno not in PASSING:  # EPIPE: the end is still to come
-                self._broken = error
-            raise
+    def _send_failed(self, error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError) and error.errno not in PASSING:  # EPIPE: the end is still to come
+            self._broken = error
+
+    def _has_answer(self) -> bool:
+        return bool(self._unanswered or self.session.outgoing_bio.pending)
 
     def _answer(self) -> bool:
-        """Hand over what the session itself has to say, without waiting; False when the socket is full."""
-        if not self._sending.acquire(False):
-            self._unanswered = True  # whoever is sending looks at it afterwards
-            if not self._sending.acquire(False):
-                return True
+        """Hand over what the session itself has to say, without waiting; False when that has to be tried again."""
+        if not self._writing.acquire(False):
+            return False
         try:
             return self._handing or self._hand_over(0)
         except OSError:
             return True  # the next receive tells what is wrong with the connection
         finally:
-            self._sending.release()
+            self._writing.release()
 
     def _hand_over(self, limit: float | None) -> bool:
         """Hand over all there is; False when the socket takes no more within ``limit``."""
@@ -365,12 +380,14 @@ class TlsTransport:
                 if not chunk:
                     self._unanswered = False
                     return True
-                count = self._carry(chunk, limit)
+                count = self._plain.send(chunk, limit)
                 if not count:
                     self._unanswered = True
                     return False
-                with self._lock:
-                    self._moved += self.session.sent(count)
+                self._moved += self.session.sent(count)
+        except OSError as error:
+            self._send_failed(error)
+            raise
         finally:
             self._handing = False
 
@@ -378,14 +395,14 @@ class TlsTransport:
         """Nothing can be sent before the peer's renegotiation (TLS 1.2) went on: receive for it."""
         if limit == 0 or not self._plain.wait(True, False, limit):
             return 0
-        if not self._receiving.acquire(False):
+        if not self._reading.acquire(False):
             sleep(MEANWHILE)  # a reader is at it
             return None
         try:
             data = self._plain.receive(SMALL, 0)
             return None if data is None or self._feed(data) else 0
         finally:
-            self._receiving.release()
+            self._reading.release()
 
 
 def _info(facts: Facts, plan: TlsPlan) -> TlsInfo:

@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from .wait import Waits, choose_waits
 
@@ -32,6 +32,9 @@ class Transport(Protocol):
 
     @property
     def secure(self) -> bool: ...
+
+    def belongs_to(self, reading: Any, writing: Any, /) -> None:
+        """The locks that the owner holds around every receive, and every send."""
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]: ...
 
@@ -88,6 +91,9 @@ class PlainTransport:
         self._socket = sock
         self._waits = waits or choose_waits(sock)
         self.send = self._waits.send  # the one that is called for every request: a call less
+
+    def belongs_to(self, reading: Any, writing: Any, /) -> None:
+        pass  # who receives never sends here
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
         return self._waits.limited(limit)
