@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import io
 from _thread import RLock  # what threading.RLock() calls; three of them are made for every stream
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from ..address import SocketAddress
@@ -306,12 +307,37 @@ class Flow:
         except OSError as error:
             if isinstance(error, SocketError):
                 raise
-            if self._aborted or self._output_shut or (self._closed is not None and until is None):
-                raise stream_closed(self, self._closed) from error
-            self._output_over(error, untold=False)
-            raise io_failed(self, "send", "sending to", error) from error
+            raise self._send_failed(error, self._closed is not None and until is None) from error
         finally:
             self._busy = before
+
+    def _send_failed(self, error: OSError, closed: bool) -> SocketError:
+        if self._aborted or self._output_shut or closed:
+            return stream_closed(self, self._closed)
+        self._output_over(error, untold=False)
+        return io_failed(self, "send", "sending to", error)
+
+    @contextmanager
+    def sending_directly(self) -> Iterator[None]:
+        """For sending past the buffer: flush, and own the output meanwhile; OSErrors become conditions."""
+        self.flush()
+        if not _acquire(self._writing, self.limit(self.write_timeout)):
+            raise write_timed_out(self)
+        before, self._busy = self._busy, "flush"
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, SocketError):
+                raise
+            raise self._send_failed(error, self._closed is not None) from error
+        finally:
+            self._busy = before
+            self._writing.release()
+
+    def sent_directly(self, count: int) -> None:
+        """``count`` bytes were sent past the buffer."""
+        with self._state:
+            self.sending.sent += count
 
     def _push(self) -> bool:
         """Send what is pending as far as that goes without waiting; True when a reader need not care for the rest."""

@@ -19,7 +19,7 @@ import io
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..address import SocketAddress
 from ..deadline import checked_timeout
@@ -408,6 +408,25 @@ class SocketStream(StreamFace, io.BufferedIOBase):
     def flush(self) -> None:
         """Send what is pending. Raises as write() does; after WriteTimeout, flush() again goes on."""
         self._channel.flush()
+
+    def send_file(self, file: IO[bytes], offset: int | None = None, count: int | None = None) -> int:
+        """Send a file that is open for reading in binary mode. Returns how many bytes were taken from it.
+
+        Plain TCP on Linux leaves the work to the kernel (sendfile); otherwise the file is read piece by piece.
+
+        Args:
+            offset: where in the file to begin; None: where it stands.
+            count: the most bytes to send; None: up to the end of the file.
+
+        Raises:
+            WriteTimeout: no progress. The file stands where the stream has taken over from it (``accepted`` has grown
+                by as much): send_file(file) again goes on, and so does flush() for what was taken over.
+            SocketIOError: the connection failed. The file stands likewise.
+            ValueError, TypeError: a wrong argument, or a file in text mode.
+        """
+        from .send_file import send_file
+
+        return send_file(self._channel, file, offset, count)
 
     # Ending
 

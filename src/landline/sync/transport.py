@@ -104,6 +104,10 @@ class PlainTransport:
     def receive_into(self, memory: memoryview, limit: float | None, /) -> memoryview | None:
         return self._waits.receive_into(memory, limit)
 
+    def send_file(self, file: int, count: int, limit: float | None, /) -> int | None:
+        """As Waits.send_file(); only here, for what is sent over TLS must be encrypted first."""
+        return self._waits.send_file(file, count, limit)
+
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
         return self._waits.wait(read, write, limit)
 

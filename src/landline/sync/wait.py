@@ -24,6 +24,7 @@ not affected.
 from __future__ import annotations
 
 import _socket
+import os
 import select
 import socket
 import struct
@@ -62,6 +63,12 @@ class Waits(Protocol):
 
     def send(self, data: memoryview | bytes, limit: float | None) -> int:
         """Hand over what the kernel takes: how many bytes; 0 when none within ``limit``, or when woken."""
+
+    def send_file(self, file: int, count: int, limit: float | None) -> int | None:
+        """Hand over up to ``count`` bytes from where the open file stands, which moves on by as many (Linux).
+
+        How many; 0 at the end of the file; None when none went within ``limit``, or when woken.
+        """
 
     def wait(self, read: bool, write: bool, limit: float | None) -> bool:
         """Wait until the socket is ready for any of the two; False when it was not within ``limit`` seconds."""
@@ -135,6 +142,17 @@ class PolledWaits:
                     return 0
         return 0
 
+    def send_file(self, file: int, count: int, limit: float | None) -> int | None:
+        ends_at = None
+        while not self._writing.woken:
+            try:
+                return os.sendfile(self._socket.fileno(), file, None, count)
+            except BlockingIOError:
+                ends_at = _end(limit) if ends_at is None else ends_at
+                if limit == 0 or not self.wait(False, True, _left(ends_at)):
+                    return None
+        return None
+
     def wait(self, read: bool, write: bool, limit: float | None) -> bool:
         fileno = self._socket.fileno()
         wakeups = self._wakeups(read, write) if limit != 0 else []
@@ -166,7 +184,7 @@ class KernelWaits(PolledWaits):
     peer of an aborted stream would take a part for the whole.
     """
 
-    __slots__ = ("_kernel_limit", "_receive", "_receive_into")
+    __slots__ = ("_kernel_limit", "_receive", "_receive_into", "_sends_files")
 
     _timeout = None
     _flags = getattr(socket, "MSG_DONTWAIT", 0)
@@ -174,6 +192,7 @@ class KernelWaits(PolledWaits):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._kernel_limit: float | None = None
+        self._sends_files = False
         self._receive = sock.recv
         self._receive_into = sock.recv_into
 
@@ -192,9 +211,19 @@ class KernelWaits(PolledWaits):
             except OSError:
                 pass  # not connected any more: nothing can be blocked in it
 
+    def send_file(self, file: int, count: int, limit: float | None) -> int | None:
+        # There is no flag that keeps this one from blocking, so the kernel is told not to block for long. What is
+        # sent otherwise never blocks, and does not notice.
+        if not self._sends_files:
+            self._set_limit(socket.SO_SNDTIMEO, LONGEST_TICK)
+            self._sends_files = True
+        return super().send_file(file, count, limit)
+
     def restore(self) -> None:
         if self._kernel_limit is not None:
             self._set_kernel_limit(None)
+        if self._sends_files:
+            self._set_limit(socket.SO_SNDTIMEO, 0)
 
     def _wakeups(self, read: bool, write: bool) -> list[int]:
         return super()._wakeups(False, write)
@@ -202,10 +231,12 @@ class KernelWaits(PolledWaits):
     def _set_kernel_limit(self, limit: float | None) -> None:
         # The kernel counts in ticks, and the first one may be almost over: without one more it would be early.
         # Zero would mean "no limit" to it.
-        micros = 0 if limit is None else int((limit + LONGEST_TICK) * 1e6)
-        value = struct.pack("@ll", *divmod(micros, 1_000_000))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._set_limit(socket.SO_RCVTIMEO, 0 if limit is None else limit + LONGEST_TICK)
         self._kernel_limit = limit
+
+    def _set_limit(self, option: int, seconds: float) -> None:
+        value = struct.pack("@ll", *divmod(int(seconds * 1e6), 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 class _Waking:
