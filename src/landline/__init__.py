@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .options import KeepAlive, detect_dead_peer
     from .report import AttemptRecord, ConnectionReport, HandshakeRecord, LookupRecord
     from .sync.cancel import Cancel
+    from .sync.listen import inherited_sockets
     from .sync.open import connect_to_tcp_server, open_tcp_stream
     from .sync.server import Server, start_up_server
     from .sync.stream import SocketStream
@@ -53,6 +54,7 @@ _HOMES = {
     "options": ("KeepAlive", "detect_dead_peer"),
     "report": ("AttemptRecord", "ConnectionReport", "HandshakeRecord", "LookupRecord"),
     "sync.cancel": ("Cancel",),
+    "sync.listen": ("inherited_sockets",),
     "sync.open": ("connect_to_tcp_server", "open_tcp_stream"),
     "sync.server": ("Server", "start_up_server"),
     "sync.stream": ("SocketStream",),
@@ -98,6 +100,7 @@ __all__ = [
     "create_ssl_client_context",
     "create_ssl_server_context",
     "detect_dead_peer",
+    "inherited_sockets",
     "open_tcp_stream",
     "start_up_server",
 ]

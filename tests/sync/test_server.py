@@ -188,8 +188,8 @@ def test_a_lack_of_descriptors_is_survived_with_a_pause(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_module, "PAUSE_WITHOUT_DESCRIPTORS", 0.01)
-    listen = server_module._listen
-    monkeypatch.setattr(server_module, "_listen", lambda *how: Failing(listen(*how), number, 3))
+    listen = server_module.listen
+    monkeypatch.setattr(server_module, "listen", lambda *how: [Failing(one, number, 3) for one in listen(*how)])
     begun = time.monotonic()
     with start_up(echo) as server, connect(server) as client:
         assert hears(client, b"at last\n")
@@ -201,8 +201,8 @@ def test_a_lack_of_descriptors_is_survived_with_a_pause(
 def test_a_connection_that_fails_in_accept_is_not_the_servers_end(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listen = server_module._listen
-    monkeypatch.setattr(server_module, "_listen", lambda *how: Failing(listen(*how), number, 3))
+    listen = server_module.listen
+    monkeypatch.setattr(server_module, "listen", lambda *how: [Failing(one, number, 3) for one in listen(*how)])
     with start_up(echo) as server, connect(server) as client:
         assert hears(client, b"next\n")
     assert not caplog.records
@@ -239,7 +239,7 @@ def test_a_lack_of_threads_ends_that_connection_only(
     refuse = threading.Event()
 
     def lacking(thread: threading.Thread) -> None:
-        if refuse.is_set() and "127.0.0.1:" in thread.name:
+        if refuse.is_set() and "#" in thread.name:
             refuse.clear()
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -275,7 +275,7 @@ def test_an_address_that_cannot_be_listened_at_is_named() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"service": 70000}, {"local_address": "a.name"}, {"read_timeout": -1}, {"write_timeout": "1"}],
+    [{"service": 70000}, {"local_address": "not a name"}, {"read_timeout": -1}, {"write_timeout": "1"}],
 )
 def test_wrong_arguments_are_named_before_anything_is_opened(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError), match=str(next(iter(wrong.values())))):

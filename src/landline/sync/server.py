@@ -1,30 +1,43 @@
 """A server: one thread accepts, each connection's handler runs in a thread of its own.
 
-Enough for tests, demonstrations and small services. The accepting thread does nothing but accept, so that no
-client can delay another. Running out of descriptors is survived with a pause; an error in a handler is
-logged and ends that connection only.
+* The accepting thread does nothing but accept: TLS handshakes and PROXY headers are read where the handler runs, each
+  with a time limit, so no client can delay another.
+* Accepting pauses when as many connections are open as may be; clients wait in the kernel's queue meanwhile, instead of
+  piling up here. Running out of descriptors is survived with a pause, too.
+* An error in a handler is logged and ends that connection only.
+* Threads are used again (workers.py). More than one process grows out of reuse_port, or inherited sockets.
 
-Source: LispWorks manual, start-up-server and server-terminate.
+Rejected: a fixed pool of threads, in which a few slow clients would stop everybody; and one event loop in front of the
+handlers, which is another library.
+
+Source: LispWorks manual, start-up-server, start-up-server-and-mp and server-terminate.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
+import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Lock, Thread, current_thread
+from threading import Condition, Thread, current_thread, get_ident, main_thread
 from time import monotonic
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ..address import HostSpec, ServiceSpec, SocketAddress, parse_host, parse_service
+from ..address import HostSpec, ServiceSpec, SocketAddress
 from ..deadline import Deadline, checked_timeout
-from ..errors import SocketCreateError, SocketError, with_kin
+from ..engine.text import checked_text_arguments
+from ..errors import SocketError
+from ..options import KeepAlive, SocketOptions
+from .listen import Ipv6, adopt, listen
 from .stream import SocketStream
+from .text_stream import TextSocketStream
+from .transport import PlainTransport
 from .wait import Wakeup, wait_for_sockets
+from .workers import Workers
 
 if TYPE_CHECKING:
     import ssl
@@ -36,45 +49,76 @@ __all__ = ["Server", "start_up_server"]
 
 log = logging.getLogger("landline.server")
 
-BACKLOG = 128
-"""Connections the kernel holds while the accepting thread is busy; the kernel has its own upper bound."""
+BACKLOG = 1024
+"""Connections the kernel holds while the accepting thread is busy or paused; the kernel has its own upper bound."""
+
+MOST_CONNECTIONS = 10_000
+"""Connections at once where nothing else is said: each is a thread, and systems bear some 30 000 of these."""
+
+AT_ONCE = 64
+"""Connections accepted in a row from one socket, before others have their turn."""
+
+HANDSHAKE_LIMIT = 30.0
+"""Seconds for a client's TLS handshake and PROXY header where nothing else is said: ten times what slow ones take."""
+
+DRAIN = 10.0
+"""Seconds that handlers have to finish after SIGTERM; service managers wait some 30 before they kill."""
 
 PAUSE_WITHOUT_DESCRIPTORS = 0.1
 """Seconds between attempts to accept while descriptors are lacking; the waiting client stays in the backlog."""
 
-HANDSHAKE_LIMIT = 30.0
-"""Seconds for a client's TLS handshake where nothing else is said: ten times what the slowest honest ones take."""
-
 Handler: TypeAlias = Callable[[SocketStream], object]
-Secure: TypeAlias = Callable[[SocketStream], object]
+TextHandler: TypeAlias = Callable[[TextSocketStream], object]
+SocketHandler: TypeAlias = Callable[[socket.socket], object]
+Listeners: TypeAlias = socket.socket | Sequence[socket.socket]
 
 
 def start_up_server(
-    handler: Handler,
-    service: ServiceSpec = 0,
+    handler: Callable[[Any], object],
+    service: ServiceSpec | Listeners = 0,
     *,
-    local_address: HostSpec | None = "127.0.0.1",
+    local_address: HostSpec | None = "localhost",
     backlog: int = BACKLOG,
+    ipv6: Ipv6 = "any",
+    reuse_port: bool = False,
+    ssl_ctx: ssl.SSLContext | SslAbstractContext | None = None,
     read_timeout: float | None = None,
     write_timeout: float | None = None,
-    ssl_ctx: ssl.SSLContext | SslAbstractContext | None = None,
+    element_type: type[bytes] | type[str] = bytes,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    newline: str | None = None,
+    create_stream: bool = True,
+    max_connections: int = MOST_CONNECTIONS,
     handshake_timeout: float | None = None,
+    nodelay: object = True,
+    keepalive: bool | KeepAlive | None = False,
     name: str | None = None,
 ) -> Server:
-    """Listen, and call ``handler(stream)`` in a new thread for each connection; the stream is closed after it.
+    """Listen, and call ``handler(stream)`` in a thread for each connection; the stream is closed after it.
 
     With ``ssl_ctx`` the stream speaks TLS: the thread shakes hands first, and a client that fails to is logged and
     never reaches the handler. Nobody else waits for it.
 
     Args:
-        service: the port, a number or a name; 0 lets the system choose (see Server.port).
-        local_address: the numeric address to listen at; None for every IPv4 address of this machine.
+        service: the port, a number or a name; 0 lets the system choose (see Server.port). Or one or several sockets
+            that listen already (inherited_sockets()), which the server owns from then on; what says where to listen
+            is not used then.
+        local_address: the address to listen at, numeric or a name; "localhost" is this machine's loopback (127.0.0.1;
+            with ipv6=True ::1, with "both" the two), None all addresses.
         backlog: connections that may wait to be accepted.
-        read_timeout, write_timeout: those of every stream, in seconds.
+        ipv6: "any": what there is; True: IPv6 only; False or None: IPv4 only; "both": both, or fail.
+        reuse_port: other processes may listen at the same port, and share its connections (SO_REUSEPORT).
         ssl_ctx: what create_ssl_server_context() gives (its reset() takes effect with the next connection), or an
             ssl.SSLContext for servers; None: no TLS.
+        read_timeout, write_timeout: those of every stream, in seconds.
+        element_type: bytes gives the handler a SocketStream, str a TextSocketStream with ``encoding``, ``errors`` and
+            ``newline``.
+        create_stream: False calls ``handler(sock)`` with the accepted socket, blocking, which the handler owns.
+        max_connections: at once; accepting pauses at that many.
         handshake_timeout: seconds each client has for the TLS handshake; None is HANDSHAKE_LIMIT.
-        name: of the threads.
+        nodelay, keepalive: of every connection, as for open_tcp_stream().
+        name: of the threads, and in the log ("landline.server").
 
     Raises:
         TypeError, ValueError: a wrong argument.
@@ -82,61 +126,90 @@ def start_up_server(
 
     Source: LispWorks manual, start-up-server.
     """
-    host = parse_host("0.0.0.0" if local_address is None else local_address, "local_address")
-    if host.address is None:
-        raise ValueError(f"local_address={local_address!r} is not allowed: it must be a numeric address")
-    wanted = SocketAddress(host.address, parse_service(service))
-    limits = (checked_timeout(read_timeout, "read_timeout"), checked_timeout(write_timeout, "write_timeout"))
-    secure: Secure | None = None
-    handshake_timeout = checked_timeout(handshake_timeout, "handshake_timeout")
+    if element_type not in (bytes, str):
+        raise ValueError(f"element_type={element_type!r} is not allowed: it must be bytes or str")
+    if element_type is str:
+        checked_text_arguments(encoding, errors, newline)
+    if not create_stream and (ssl_ctx is not None or element_type is str):
+        raise ValueError("create_stream=False is not allowed with ssl_ctx or element_type=str: a socket has neither")
+    for what, number in (("max_connections", max_connections), ("backlog", backlog)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"{what}={number!r} is not allowed: it must be a whole number, 1 or more")
+    options = SocketOptions.checked(nodelay, keepalive)
+    limit = checked_timeout(handshake_timeout, "handshake_timeout")
+    secure: Callable[[SocketStream], object] | None = None
     if ssl_ctx is not None:
         from ..tls.plan import server_plan
 
-        server_plan(ssl_ctx)  # which reads its files, and complains, now
-        secure = partial(
-            SocketStream.start_tls,
-            ssl_ctx=ssl_ctx,
-            ssl_side="server",
-            handshake_timeout=HANDSHAKE_LIMIT if handshake_timeout is None else handshake_timeout,
-        )
-    listener = _listen(wanted, backlog)
+        if server_plan(ssl_ctx) is not None:  # which reads its files, and complains, now
+            secure = partial(
+                SocketStream.start_tls,
+                ssl_ctx=ssl_ctx,
+                ssl_side="server",
+                handshake_timeout=HANDSHAKE_LIMIT if limit is None else limit,
+            )
+    service_ = _Service(
+        handler,
+        options,
+        checked_timeout(read_timeout, "read_timeout"),
+        checked_timeout(write_timeout, "write_timeout"),
+        secure,
+        partial(TextSocketStream, encoding=encoding, errors=errors, newline=newline) if element_type is str else None,
+        create_stream,
+    )
+    listeners: list[socket.socket]
+    if isinstance(service, (int, str)):
+        listeners = listen(local_address, service, ipv6, backlog, reuse_port)
+    else:
+        listeners = [adopt(sock) for sock in ([service] if isinstance(service, socket.socket) else service)]
+        if not listeners:
+            raise ValueError("service=[] is not allowed: there is no socket to listen with")
     try:
-        return Server(
-            listener, handler, secure, limits, name or f"landline server {wanted.port or listener.getsockname()[1]}"
-        )
+        return Server(listeners, service_, max_connections, name)
     except BaseException:
-        listener.close()
+        for sock in listeners:
+            sock.close()
         raise
+
+
+class _Service(NamedTuple):
+    """What is done for each connection."""
+
+    handler: Callable[[Any], object]
+    options: SocketOptions
+    read_timeout: float | None
+    write_timeout: float | None
+    secure: Callable[[SocketStream], object] | None
+    as_text: Callable[[SocketStream], TextSocketStream] | None
+    create_stream: bool
 
 
 class Server:
     """A running server. As a context manager it is terminated at the end of the block.
 
     Attributes:
-        addresses: where it listens.
-        port: the port of the first of them.
+        addresses: where it listens; () for sockets without addresses of IP.
+        name: of its threads, and in the log.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        handler: Handler,
-        secure: Secure | None,
-        limits: tuple[float | None, float | None],
-        name: str,
-    ) -> None:
-        self._listener = listener
-        self._handler = handler
-        self._secure = secure
-        self._limits = limits
-        self._name = name
+    def __init__(self, listeners: list[socket.socket], service: _Service, most: int, name: str | None) -> None:
+        self._listeners = listeners
+        self._service = service
+        self._most = most
+        bound = [sock.getsockname() for sock in listeners]
+        self.addresses = tuple(SocketAddress.from_sockaddr(one) for one in bound if isinstance(one, tuple))
+        self.name = name or f"landline server {self.addresses[0].port if self.addresses else bound[0]}"
+        if _INHERITED:
+            for sock in listeners:
+                if sock.family != getattr(socket, "AF_UNIX", None):
+                    service.options.apply(sock)
         self._wakeup = Wakeup()
-        self._lock = Lock()
+        self._changed = Condition()
         self._stopping = False
-        self._handlers: dict[Thread, SocketStream] = {}
-        self._terminating: set[Thread] = set()  # handlers that have called terminate()
-        self.addresses = (SocketAddress.from_sockaddr(listener.getsockname()),)
-        self._thread = Thread(target=self._accept_all, name=name, daemon=True)
+        self._connections: set[_Connection] = set()
+        self._terminating: set[_Connection] = set()  # whose handlers have called terminate()
+        self._workers = Workers(self.name)
+        self._thread = Thread(target=self._accept_all, name=self.name, daemon=True)
         try:
             self._thread.start()
         except BaseException:
@@ -145,42 +218,76 @@ class Server:
 
     @property
     def port(self) -> int:
+        """The port of the first address."""
         return self.addresses[0].port
 
     @property
     def connections(self) -> int:
-        """How many connections are being handled now."""
-        with self._lock:
-            return len(self._handlers)
+        """How many connections are being handled now, handshakes included."""
+        return len(self._connections)
 
     def terminate(self, drain: float = 0.0) -> None:
         """Stop accepting at once, let handlers finish within ``drain`` seconds, then abort what is left.
 
         Returns when every thread has ended. May be repeated. A handler may call it too, and does not wait for
         itself, nor for other handlers that have called it: they would wait for each other.
+
+        Source: LispWorks manual, server-terminate.
         """
         until = Deadline.after(checked_timeout(drain, "drain") or 0.0)
-        self._stopping = True
-        self._wakeup.set()
+        self._stop()
         if current_thread() is not self._thread:
             self._thread.join()
-        with self._lock:
-            handlers = dict(self._handlers)
-            if current_thread() in handlers:
-                self._terminating.add(current_thread())
-                handlers = {thread: handlers[thread] for thread in handlers.keys() - self._terminating}
-        for thread in handlers:
-            thread.join(until.limit())
-        for thread, stream in handlers.items():
-            if thread.is_alive():
-                stream.abort()
-        for thread in handlers:
-            thread.join()
+        with self._changed:
+            own = {one for one in self._connections if one.thread == get_ident()}
+            self._terminating |= own
+            while self._others(own) and not until.passed:
+                self._changed.wait(until.limit())
+            left = self._others(own)
+        for connection in left:
+            connection.abort()
+        with self._changed:
+            while self._others(own):
+                self._changed.wait()
+        self._workers.end(wait=not own)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the server no longer accepts; False when it still does after ``timeout`` seconds."""
-        self._thread.join(timeout)
+        self._thread.join(checked_timeout(timeout, "timeout"))
         return not self._thread.is_alive()
+
+    def serve_forever(self, drain: float = DRAIN) -> None:
+        """For a main thread with nothing else to do: return when the server was terminated, by whomever.
+
+        SIGTERM and SIGINT (Ctrl-C) terminate it with ``drain`` seconds for the handlers; a second signal ends the
+        drain. Their former handlers are back afterwards.
+
+        Raises:
+            ValueError: this is not the main thread, where alone signals can be handled; join() waits as well.
+        """
+        if current_thread() is not main_thread():
+            raise ValueError("serve_forever() is for the main thread, which handles signals; use join() here")
+        hurried = False
+        draining = False
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            nonlocal hurried
+            if not self._stopping:
+                self._stop()
+            elif draining and not hurried:
+                hurried = True
+                raise _Hurry
+
+        former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._thread.join()
+            draining = True
+            self.terminate(drain)
+        except _Hurry:
+            self.terminate()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
     def __enter__(self) -> Self:
         return self
@@ -193,85 +300,155 @@ class Server:
     ) -> None:
         self.terminate()
 
+    def __repr__(self) -> str:
+        where = ", ".join(map(str, self.addresses)) or self.name
+        return f"<Server {where}{' terminated' if self._stopping else ''}>"
+
+    # Accepting
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._wakeup.set()
+
     def _accept_all(self) -> None:
+        wakeup = self._wakeup.fileno()
+        by_descriptor = {sock.fileno(): sock for sock in self._listeners}
         try:
             while not self._stopping:
-                wait_for_sockets([self._listener.fileno(), self._wakeup.fileno()], (), None)
-                if not self._stopping:
-                    self._accept()
+                full = len(self._connections) >= self._most
+                ready = wait_for_sockets([wakeup] if full else [wakeup, *by_descriptor], (), None)
+                if wakeup in ready:
+                    self._wakeup.clear()
+                for descriptor in ready - {wakeup}:
+                    self._accept_some(by_descriptor[descriptor])
         finally:
-            self._listener.close()
+            for sock in self._listeners:
+                sock.close()
             self._wakeup.close()
 
-    def _accept(self) -> None:
+    def _accept_some(self, listener: socket.socket) -> None:
+        for _ in range(AT_ONCE):
+            if self._stopping or len(self._connections) >= self._most:
+                return
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("%s: cannot accept: %s; trying again", self.name, error.strerror)
+                    self._pause(PAUSE_WITHOUT_DESCRIPTORS)
+                    return
+                continue  # everything else (ECONNABORTED, EPERM of a firewall) is about that one client
+            self._begin(sock, SocketAddress.from_sockaddr(address) if isinstance(address, tuple) else None)
+
+    def _begin(self, sock: socket.socket, peer: SocketAddress | None) -> None:
         try:
-            sock, _ = self._listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                log.error("%s: cannot accept: %s; trying again", self._name, error.strerror)
-                self._pause(PAUSE_WITHOUT_DESCRIPTORS)
-            return  # everything else (ECONNABORTED, EAGAIN, EPERM of a firewall) is about that one client
-        try:
-            stream = SocketStream(sock, read_timeout=self._limits[0], write_timeout=self._limits[1])
+            connection = _Connection(sock, peer, self._service)
         except OSError:
             sock.close()  # the client is gone already
             return
-        thread = Thread(target=self._handle, args=(stream,), name=f"{self._name}: {stream.peer_address}", daemon=True)
-        with self._lock:
-            self._handlers[thread] = stream
+        with self._changed:
+            self._connections.add(connection)
         try:
-            thread.start()
+            self._workers.run(partial(self._handle, connection))
         except RuntimeError as error:
-            log.error("%s: no thread for %s: %s", self._name, stream.peer_address, error)
-            self._forget(thread)
-            stream.abort()
+            log.error("%s: no thread for %s: %s", self.name, connection, error)
+            self._forget(connection)
+            connection.abort()
 
-    def _handle(self, stream: SocketStream) -> None:
+    def _handle(self, connection: _Connection) -> None:
+        connection.thread = get_ident()
         try:
-            with stream:
-                if self._secure is None or self._is_secured(stream):
-                    self._handler(stream)
-        except Exception as error:
+            connection.serve(self._service, self._refused)
+        except BaseException as error:
             if not (self._stopping and isinstance(error, SocketError)):
-                log.error("%s: the handler for %s failed", self._name, stream.peer_address, exc_info=True)
+                log.error("%s: the handler for %s failed", self.name, connection, exc_info=True)
         finally:
-            self._forget(current_thread())
+            self._forget(connection)
 
-    def _is_secured(self, stream: SocketStream) -> bool:
-        assert self._secure is not None
-        try:
-            self._secure(stream)
-        except SocketError as condition:
-            if not self._stopping:
-                log.warning("%s: %s", self._name, condition)
-            return False
-        return True
+    def _refused(self, condition: SocketError) -> None:
+        if not self._stopping:
+            log.warning("%s: %s", self.name, condition)
 
-    def _forget(self, thread: Thread) -> None:
-        with self._lock:
-            self._handlers.pop(thread, None)
+    def _forget(self, connection: _Connection) -> None:
+        with self._changed:
+            if len(self._connections) == self._most:
+                self._wakeup.set()
+            self._connections.discard(connection)
+            self._terminating.discard(connection)
+            if self._stopping:
+                self._changed.notify_all()
+
+    def _others(self, own: set[_Connection]) -> set[_Connection]:
+        return self._connections - self._terminating if own else set(self._connections)
 
     def _pause(self, seconds: float) -> None:
         ends_at = monotonic() + seconds
         while not self._stopping and (left := ends_at - monotonic()) > 0:
-            wait_for_sockets([self._wakeup.fileno()], (), left)
+            if wait_for_sockets([self._wakeup.fileno()], (), left):
+                self._wakeup.clear()
 
 
-def _listen(address: SocketAddress, backlog: int) -> socket.socket:
-    try:
-        listener = socket.socket(address.family, socket.SOCK_STREAM)
+class _Connection:
+    """One accepted connection, as a stream or as the bare socket."""
+
+    __slots__ = ("_peer", "_socket", "_stream", "thread")
+
+    def __init__(self, sock: socket.socket, peer: SocketAddress | None, service: _Service) -> None:
+        self.thread = 0
+        self._peer = peer
+        self._socket = sock
+        self._stream: SocketStream | None = None
+        if not _INHERITED and peer is not None:
+            service.options.apply(sock)
+        if not service.create_stream:
+            sock.setblocking(True)
+            return
+        own = sock.getsockname()
+        self._stream = stream = SocketStream._over(
+            PlainTransport(sock),
+            peer_address=peer,
+            local_address=SocketAddress.from_sockaddr(own) if isinstance(own, tuple) else None,
+        )
+        if service.read_timeout is not None:
+            stream.read_timeout = service.read_timeout
+        stream.write_timeout = service.write_timeout
+
+    def serve(self, service: _Service, refused: Callable[[SocketError], object]) -> None:
+        stream = self._stream
+        if stream is None:
+            try:
+                service.handler(self._socket)
+            except BaseException:
+                self._socket.close()
+                raise
+            return
+        with stream:
+            if service.secure is not None:
+                try:
+                    service.secure(stream)
+                except SocketError as condition:
+                    refused(condition)
+                    return
+            service.handler(stream if service.as_text is None else service.as_text(stream))
+
+    def abort(self) -> None:
+        if self._stream is not None:
+            self._stream.abort()
+            return
         try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address.sockaddr())
-            listener.listen(backlog)
-            listener.setblocking(False)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        message = f"could not listen at {address}: {error.strerror or error}"
-        raise with_kin(SocketCreateError, error)(
-            message, operation="listen", address=address, errno=error.errno
-        ) from error
-    return listener
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # its handler has closed it
+
+    def __str__(self) -> str:
+        return str(self._peer) if self._peer is not None else "a client"
+
+
+class _Hurry(BaseException):
+    """A second signal, in the middle of a drain."""
+
+
+_INHERITED = sys.platform == "linux"
+"""Accepted sockets have the options of the one that listens: no system call for each."""
