@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .address import SocketAddress
+    from .engine.proxy import ProxyHeader
     from .errors import (
         ConnectTimeout,
         HostLookupError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .sync.server import Server, start_up_server
     from .sync.stream import SocketStream
     from .sync.text_stream import TextSocketStream
+    from .sync.unix import open_unix_stream, start_up_unix_server
     from .tls.abstract import SslAbstractContext, create_ssl_client_context, create_ssl_server_context
     from .tls.info import TlsInfo
 
@@ -46,6 +48,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "address": ("SocketAddress",),
+    "engine.proxy": ("ProxyHeader",),
     "errors": (
         "ConnectTimeout", "HostLookupError", "IncompleteRead", "LimitOverrun", "ReadTimeout", "SocketConnectError",
         "SocketCreateError", "SocketError", "SocketIOError", "SslClosed", "SslCondition", "SslError", "SslFailure",
@@ -59,6 +62,7 @@ _HOMES = {
     "sync.server": ("Server", "start_up_server"),
     "sync.stream": ("SocketStream",),
     "sync.text_stream": ("TextSocketStream",),
+    "sync.unix": ("open_unix_stream", "start_up_unix_server"),
     "tls.abstract": ("SslAbstractContext", "create_ssl_client_context", "create_ssl_server_context"),
     "tls.info": ("TlsInfo",),
 }  # fmt: skip
@@ -76,6 +80,7 @@ __all__ = [
     "KeepAlive",
     "LimitOverrun",
     "LookupRecord",
+    "ProxyHeader",
     "ReadTimeout",
     "Server",
     "SocketAddress",
@@ -102,7 +107,9 @@ __all__ = [
     "detect_dead_peer",
     "inherited_sockets",
     "open_tcp_stream",
+    "open_unix_stream",
     "start_up_server",
+    "start_up_unix_server",
 ]
 
 

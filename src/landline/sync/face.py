@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from typing import Self
 
+    from ..engine.proxy import ProxyHeader
     from ..tls.abstract import SslAbstractContext
     from ..tls.info import TlsInfo
 
@@ -73,6 +74,11 @@ class StreamFace:
     def peer_address(self) -> SocketAddress | None:
         """The peer's address and port, also after close()."""
         return self._channel.peer_address
+
+    @property
+    def proxy_header(self) -> ProxyHeader | None:
+        """What a trusted proxy told about this connection (a server's proxy_protocol); peer_address is its source."""
+        return self._channel.proxy_header
 
     @property
     def report(self) -> ConnectionReport | None:

@@ -22,7 +22,7 @@ import io
 from _thread import RLock  # what threading.RLock() calls; three of them are made for every stream
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..address import SocketAddress
 from ..deadline import Deadline
@@ -32,6 +32,9 @@ from ..errors import SocketError
 from ..report import ConnectionReport
 from .conditions import PASSING, io_failed, read_timed_out, stream_closed, write_timed_out
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from ..engine.proxy import ProxyHeader
 
 __all__ = ["RECEIVE_SIZE", "Direction", "Flow", "checked_direction"]
 
@@ -51,9 +54,9 @@ class Flow:
     __slots__ = (
         "_aborted", "_busy", "_closed", "_deadlines", "_input_failure", "_input_shut", "_limited",
         "_limited_into", "_no_input", "_output_failure", "_output_shut", "_read_timeout", "_reading",
-        "_released", "_room", "_state", "_untold", "_writing", "bytes_received", "direction",
-        "local_address", "peer_address", "receive_size", "received", "report", "sending", "transport", "write_room",
-        "write_timeout",
+        "_released", "_room", "_state", "_untold", "_writing", "bytes_received", "direction", "local_address",
+        "peer_address", "proxy_header", "receive_size", "received", "report", "sending", "transport",
+        "write_room", "write_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class Flow:
         self.local_address = local_address
         self.report = report
         self.direction: Direction = direction
+        self.proxy_header: ProxyHeader | None = None
         self.received = ReceiveBuffer()
         self.sending = SendBuffer()
         self.bytes_received = 0

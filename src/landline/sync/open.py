@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from ..address import HostSpec, ServiceSpec, parse_host, parse_service
+from ..address import HostSpec, ServiceSpec, SocketAddress, parse_host, parse_service
 from ..deadline import Deadline, checked_timeout
 from ..engine.race import ATTEMPT_DELAY, checked_attempt_delay
 from ..engine.text import checked_text_arguments
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import ssl
 
     from ..tls.abstract import SslAbstractContext
+    from .proxied import ProxySpec
 
 __all__ = ["connect_to_tcp_server", "open_tcp_stream"]
 
@@ -65,6 +66,7 @@ def open_tcp_stream(
     nodelay: object = ...,
     keepalive: bool | KeepAlive | None = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    proxy_protocol: ProxySpec = ...,
     attempt_delay: float = ...,
     cancel: Cancel | None = ...,
 ) -> SocketStream: ...
@@ -95,6 +97,7 @@ def open_tcp_stream(
     nodelay: object = ...,
     keepalive: bool | KeepAlive | None = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    proxy_protocol: ProxySpec = ...,
     attempt_delay: float = ...,
     cancel: Cancel | None = ...,
 ) -> TextSocketStream: ...
@@ -125,6 +128,7 @@ def open_tcp_stream(
     nodelay: object = ...,
     keepalive: bool | KeepAlive | None = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    proxy_protocol: ProxySpec = ...,
     attempt_delay: float = ...,
     cancel: Cancel | None = ...,
 ) -> tuple[SocketStream, None] | tuple[None, SocketError]: ...
@@ -155,6 +159,7 @@ def open_tcp_stream(
     nodelay: object = ...,
     keepalive: bool | KeepAlive | None = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
+    proxy_protocol: ProxySpec = ...,
     attempt_delay: float = ...,
     cancel: Cancel | None = ...,
 ) -> tuple[TextSocketStream, None] | tuple[None, SocketError]: ...
@@ -184,6 +189,7 @@ def open_tcp_stream(
     nodelay: object = True,
     keepalive: bool | KeepAlive | None = False,
     socket_configure_callback: Callable[[socket.socket], object] | None = None,
+    proxy_protocol: ProxySpec = None,
     attempt_delay: float = ATTEMPT_DELAY,
     cancel: Cancel | None = None,
 ) -> Any:
@@ -220,6 +226,8 @@ def open_tcp_stream(
         keepalive: SO_KEEPALIVE: True, KeepAlive(idle, interval, count), or detect_dead_peer(seconds).
         socket_configure_callback: called with each socket before it is bound and connected; what it raises
             is that attempt's failure.
+        proxy_protocol: "v1" or "v2" begins with a PROXY header, before TLS, that tells this end's address and the
+            server's; a ProxyHeader tells what it holds (for a proxy). The server must expect it.
         attempt_delay: seconds between attempts, from 0.01 to 2.
         cancel: ends the opening from another thread, with StreamClosed.
 
@@ -257,6 +265,10 @@ def open_tcp_stream(
             cancel, host, service,
             local_address, local_port, ipv6, nodelay, keepalive, socket_configure_callback, attempt_delay,
         )  # fmt: skip
+        if proxy_protocol is not None:
+            from .proxied import header_to_send
+
+            header_to_send(proxy_protocol, _ANY, _ANY)  # which checks it
         plan = None
         if not (ssl_ctx is None and ctx_configure_callback is None and ssl_configure_callback is None):
             from ..tls.plan import client_plan
@@ -272,6 +284,10 @@ def open_tcp_stream(
         transport: Any = PlainTransport(connected.sock)
         stream: SocketStream | None = None
         try:
+            if proxy_protocol is not None:
+                from .proxied import send_header
+
+                send_header(proxy_protocol, transport, connected.local_address, connected.peer_address)
             if plan is not None:
                 from .handshake import begin
 
@@ -377,6 +393,9 @@ def connect_to_tcp_server(
         return None, condition
     sock.settimeout(None)
     return sock if errorp else (sock, None)
+
+
+_ANY = SocketAddress("::", 0)
 
 
 def _checked_target(cancel: Cancel | None, *where_and_how: Any) -> Target:

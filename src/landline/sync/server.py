@@ -20,7 +20,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Condition, Thread, current_thread, get_ident, main_thread
 from time import monotonic
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..tls.abstract import SslAbstractContext
+    from .proxied import Network, TrustedProxies
 
 __all__ = ["Server", "start_up_server"]
 
@@ -91,9 +92,11 @@ def start_up_server(
     create_stream: bool = True,
     max_connections: int = MOST_CONNECTIONS,
     handshake_timeout: float | None = None,
+    proxy_protocol: Iterable[Network] | None = None,
     nodelay: object = True,
     keepalive: bool | KeepAlive | None = False,
     name: str | None = None,
+    on_end: Callable[[], object] | None = None,
 ) -> Server:
     """Listen, and call ``handler(stream)`` in a thread for each connection; the stream is closed after it.
 
@@ -116,9 +119,14 @@ def start_up_server(
             ``newline``.
         create_stream: False calls ``handler(sock)`` with the accepted socket, blocking, which the handler owns.
         max_connections: at once; accepting pauses at that many.
-        handshake_timeout: seconds each client has for the TLS handshake; None is HANDSHAKE_LIMIT.
+        handshake_timeout: seconds each client has for the TLS handshake, and for a PROXY header before it; None is
+            HANDSHAKE_LIMIT.
+        proxy_protocol: networks of proxies (HAProxy, nginx, load balancers) whose connections must begin with a PROXY
+            header, version 1 or 2: the stream's peer_address and local_address are then those that it tells. Other
+            clients are taken as they are.
         nodelay, keepalive: of every connection, as for open_tcp_stream().
         name: of the threads, and in the log ("landline.server").
+        on_end: called by the accepting thread when the server has stopped to listen.
 
     Raises:
         TypeError, ValueError: a wrong argument.
@@ -137,7 +145,7 @@ def start_up_server(
             raise ValueError(f"{what}={number!r} is not allowed: it must be a whole number, 1 or more")
     options = SocketOptions.checked(nodelay, keepalive)
     limit = checked_timeout(handshake_timeout, "handshake_timeout")
-    secure: Callable[[SocketStream], object] | None = None
+    secure: Callable[..., object] | None = None
     if ssl_ctx is not None:
         from ..tls.plan import server_plan
 
@@ -148,6 +156,13 @@ def start_up_server(
                 ssl_side="server",
                 handshake_timeout=HANDSHAKE_LIMIT if limit is None else limit,
             )
+    proxies: TrustedProxies | None = None
+    if proxy_protocol is not None:
+        from .proxied import TrustedProxies
+
+        if not create_stream:
+            raise ValueError("create_stream=False is not allowed with proxy_protocol: a header is read by a stream")
+        proxies = TrustedProxies(proxy_protocol)
     service_ = _Service(
         handler,
         options,
@@ -156,6 +171,8 @@ def start_up_server(
         secure,
         partial(TextSocketStream, encoding=encoding, errors=errors, newline=newline) if element_type is str else None,
         create_stream,
+        proxies,
+        HANDSHAKE_LIMIT if limit is None else limit,
     )
     listeners: list[socket.socket]
     if isinstance(service, (int, str)):
@@ -165,7 +182,7 @@ def start_up_server(
         if not listeners:
             raise ValueError("service=[] is not allowed: there is no socket to listen with")
     try:
-        return Server(listeners, service_, max_connections, name)
+        return Server(listeners, service_, max_connections, name, on_end)
     except BaseException:
         for sock in listeners:
             sock.close()
@@ -179,9 +196,11 @@ class _Service(NamedTuple):
     options: SocketOptions
     read_timeout: float | None
     write_timeout: float | None
-    secure: Callable[[SocketStream], object] | None
+    secure: Callable[..., object] | None
     as_text: Callable[[SocketStream], TextSocketStream] | None
     create_stream: bool
+    proxies: TrustedProxies | None
+    handshake_limit: float
 
 
 class Server:
@@ -192,10 +211,18 @@ class Server:
         name: of its threads, and in the log.
     """
 
-    def __init__(self, listeners: list[socket.socket], service: _Service, most: int, name: str | None) -> None:
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        service: _Service,
+        most: int,
+        name: str | None,
+        on_end: Callable[[], object] | None,
+    ) -> None:
         self._listeners = listeners
         self._service = service
         self._most = most
+        self._on_end = on_end
         bound = [sock.getsockname() for sock in listeners]
         self.addresses = tuple(SocketAddress.from_sockaddr(one) for one in bound if isinstance(one, tuple))
         self.name = name or f"landline server {self.addresses[0].port if self.addresses else bound[0]}"
@@ -325,6 +352,8 @@ class Server:
             for sock in self._listeners:
                 sock.close()
             self._wakeup.close()
+            if self._on_end is not None:
+                self._on_end()
 
     def _accept_some(self, listener: socket.socket) -> None:
         for _ in range(AT_ONCE):
@@ -425,13 +454,27 @@ class _Connection:
                 raise
             return
         with stream:
-            if service.secure is not None:
-                try:
-                    service.secure(stream)
-                except SocketError as condition:
-                    refused(condition)
-                    return
+            try:
+                proxied = service.proxies is not None and self._peer in service.proxies
+                if proxied:
+                    self._read_proxy_header(stream, service.handshake_limit)
+                if service.secure is not None:
+                    service.secure(stream, leftover="tls" if proxied else "refuse")
+            except SocketError as condition:
+                refused(condition)
+                return
             service.handler(stream if service.as_text is None else service.as_text(stream))
+
+    def _read_proxy_header(self, stream: SocketStream, limit: float) -> None:
+        from .proxied import read_header
+
+        with stream.deadline(limit):
+            header = read_header(stream)
+        channel = stream._channel
+        channel.proxy_header = header
+        if isinstance(header.source, SocketAddress) and isinstance(header.destination, SocketAddress):
+            self._peer = channel.peer_address = header.source
+            channel.local_address = header.destination
 
     def abort(self) -> None:
         if self._stream is not None:
