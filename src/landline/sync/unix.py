@@ -180,6 +180,7 @@ def start_up_unix_server(
             errno=error.errno,
         ) from error
     try:
+        how.setdefault("name", f"landline server {_shown(address)}")
         return start_up_server(handler, listener, backlog=backlog, on_end=end, **how)
     except BaseException:
         listener.close()
