@@ -332,12 +332,16 @@ class Session:
     def facts(self) -> Facts:
         """What the handshake agreed upon."""
         known = self.ssl_object
+        leaf = known.getpeercert(binary_form=True)
+        chain: tuple[bytes, ...] = ()
+        if leaf is not None:  # the lists are of no use without it; and are empty in a resumed session
+            chain = _chain(known, "get_verified_chain") or _chain(known, "get_unverified_chain") or (leaf,)
         return Facts(
             version=known.version(),
             cipher=known.cipher(),
             alpn=known.selected_alpn_protocol(),
             session_reused=bool(known.session_reused),
-            chain=_chain(known, "get_verified_chain") or _chain(known, "get_unverified_chain"),
+            chain=chain,
         )
 
     def unverified_chain(self) -> tuple[bytes, ...]:
@@ -502,10 +506,14 @@ def _too_early(*_: object) -> NoReturn:
 
 
 def _chain(known: ssl.SSLObject, which: str) -> tuple[bytes, ...]:
-    """A chain of certificates in DER, through the public method (3.13) or its private twin; else the leaf alone."""
-    method = getattr(known, which, None) or getattr(getattr(known, "_sslobj", None), which, None)
-    if method is None:
-        leaf = known.getpeercert(binary_form=True)
-        return (leaf,) if leaf else ()
-    found: list[Any] = method() or []
-    return tuple(each if isinstance(each, bytes) else ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in found)
+    """A chain of certificates in DER; () if there is none.
+
+    Through the private twin of the method, which all versions have; the public one (3.13) fails where there are none.
+    """
+    method = getattr(getattr(known, "_sslobj", None), which, None) or getattr(known, which, None)
+    found: list[Any] = (method and method()) or []
+    return tuple(
+        each if isinstance(each, bytes) else ssl.PEM_cert_to_DER_cert(each.public_bytes())
+        for each in found
+        if each is not None
+    )

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from ..address import HostSpec, SocketAddress, parse_host
 from ..deadline import Deadline
 from ..engine.session import Session
-from ..errors import LimitOverrun, SslError, SslVerificationFailure, StreamClosed
+from ..errors import LimitOverrun, SocketError, SslError, SslVerificationFailure, StreamClosed
 from ..report import HandshakeRecord
 from ..tls.choosing import choice_failure
 from ..tls.plan import TlsPlan, client_plan, is_for_servers, server_plan
 from .conditions import io_failed, read_timed_out, stream_closed
-from .tls_conditions import callback_refused, handshake_failed, handshake_timed_out
+from .tls_conditions import callback_refused, handshake_failed, handshake_timed_out, name_refused
 from .tls_transport import TlsTransport
 from .transport import Transport
 
@@ -94,8 +94,8 @@ def finish(transport: TlsTransport, limit: Limit, stream: object, facts: dict[st
     try:
         done = transport.handshake(limit.until, limit.idle)
     except OSError as error:
-        chosen = choice_failure(session.ssl_object)
-        raise chosen or handshake_failed(error, transport, facts) from error.__cause__
+        _raise_choice_failure(choice_failure(session.ssl_object), facts)
+        raise handshake_failed(error, transport, facts)  # noqa: B904 (it brings its cause)
     if not done:
         if transport.woken:
             return False
@@ -150,34 +150,42 @@ def open_with_tls(
     channel: Channel, transport: TlsTransport, stream: object, limit: Limit, cancel: Cancel | None
 ) -> None:
     """The handshake of a stream that is being opened; ``cancel`` ends it from another thread."""
-    if cancel is None:
-        done = _reported(channel, transport, stream, limit)
-    else:
-        wake = partial(transport.wake, True, True)
-        cancel._attach(wake)
-        try:
-            done = not cancel.is_set() and _reported(channel, transport, stream, limit)
-        finally:
-            cancel._detach(wake)
-    if not done:
-        raise StreamClosed("the opening was cancelled", **_facts(channel))
-    channel.replace_transport(transport)
-
-
-def _reported(channel: Channel, transport: TlsTransport, stream: object, limit: Limit) -> bool:
     report = channel.report
     assert report is not None
     began = monotonic()
     record = report.handshake = HandshakeRecord(report.elapsed or 0.0)
     try:
-        return finish(transport, limit, stream, _facts(channel), channel.peer_address)
-    except Exception as error:
-        record.error = error.with_traceback(None)
+        _shake_hands(channel, transport, stream, limit, cancel)
+    except BaseException as error:
+        # Not the exception itself: with its traceback and its report it would be part of a cycle.
+        record.error = Exception(_told(error))
         raise
     finally:
         report.elapsed = record.ended = record.started + monotonic() - began
         if transport.info is not None:
             record.version = transport.info.version
+    channel.replace_transport(transport)
+
+
+def _shake_hands(
+    channel: Channel, transport: TlsTransport, stream: object, limit: Limit, cancel: Cancel | None
+) -> None:
+    if cancel is None:
+        finish(transport, limit, stream, _facts(channel), channel.peer_address)
+        return
+    wake = partial(transport.wake, True, True)
+    cancel._attach(wake)
+    try:
+        if not cancel.is_set():
+            finish(transport, limit, stream, _facts(channel), channel.peer_address)
+    finally:
+        cancel._detach(wake)
+    if cancel.is_set():  # at whatever moment: what was woken once is of no use any more
+        raise StreamClosed(f"the opening of a connection to {channel.peer_address} was cancelled", **_facts(channel))
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, SocketError) else f"{type(error).__name__}: {error}"
 
 
 def start(
@@ -238,6 +246,17 @@ def stop(channel: Channel) -> None:
         if behind:
             channel.received.feed(behind)
             channel.bytes_received += len(behind)
+
+
+def _raise_choice_failure(error: BaseException | None, facts: dict[str, Any]) -> None:
+    """Raise what a server's sni_callback has raised, if it has; a name that it does not know is the client's fault."""
+    try:
+        if isinstance(error, LookupError):
+            raise name_refused(str(error), facts) from error
+        if error is not None:
+            raise error
+    finally:
+        del error  # or its traceback would hold it
 
 
 def _finish(channel: Channel, transport: TlsTransport, stream: object, handshake_timeout: float | None) -> None:

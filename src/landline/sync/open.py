@@ -270,7 +270,12 @@ def open_tcp_stream(
 
             header_to_send(proxy_protocol, _ANY, _ANY)  # which checks it
         plan = None
-        if not (ssl_ctx is None and ctx_configure_callback is None and ssl_configure_callback is None):
+        if not (
+            ssl_ctx is None
+            and tlsext_host_name is NOT_GIVEN
+            and ctx_configure_callback is None
+            and ssl_configure_callback is None
+        ):
             from ..tls.plan import client_plan
 
             plan = client_plan(

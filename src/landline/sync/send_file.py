@@ -38,11 +38,13 @@ def send_file(channel: Channel, file: IO[bytes], offset: int | None, count: int 
     if descriptor is None or not isinstance(transport, PlainTransport) or sys.platform != "linux":
         return _by_reading(channel, file, count)
     start = file.tell()
-    os.lseek(descriptor, start, os.SEEK_SET)  # a buffered file has read ahead
+    file.seek(0, os.SEEK_END)  # which makes a buffered file forget what it has read ahead
+    os.lseek(descriptor, start, os.SEEK_SET)
     try:
         _by_the_kernel(channel, transport, descriptor, count)
     finally:
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        file.seek(0, os.SEEK_END)
         file.seek(end)
     return end - start
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ..address import HostSpec, ServiceSpec, SocketAddress
 from ..deadline import Deadline, checked_timeout
 from ..engine.text import checked_text_arguments
-from ..errors import SocketError
+from ..errors import SocketCreateError, SocketError
 from ..options import KeepAlive, SocketOptions
 from .listen import Ipv6, adopt, listen
 from .stream import SocketStream
@@ -396,9 +396,15 @@ class Server:
         finally:
             self._forget(connection)
 
-    def _refused(self, condition: SocketError) -> None:
-        if not self._stopping:
-            log.warning("%s: %s", self.name, condition)
+    def _refused(self, connection: _Connection, error: Exception) -> None:
+        """The connection did not get as far as its handler."""
+        if self._stopping and isinstance(error, SocketError):
+            return
+        if isinstance(error, SocketError) and not isinstance(error, SocketCreateError):
+            log.warning("%s: %s", self.name, error)
+        else:
+            known = isinstance(error, SocketError)  # a file of the context, as a rule; else a callback's own
+            log.error("%s: %s could not be served: %s", self.name, connection, error, exc_info=not known)
 
     def _forget(self, connection: _Connection) -> None:
         with self._changed:
@@ -444,7 +450,7 @@ class _Connection:
             stream.read_timeout = service.read_timeout
         stream.write_timeout = service.write_timeout
 
-    def serve(self, service: _Service, refused: Callable[[SocketError], object]) -> None:
+    def serve(self, service: _Service, refused: Callable[[_Connection, Exception], object]) -> None:
         stream = self._stream
         if stream is None:
             try:
@@ -460,8 +466,8 @@ class _Connection:
                     self._read_proxy_header(stream, service.handshake_limit)
                 if service.secure is not None:
                     service.secure(stream, leftover="tls" if proxied else "refuse")
-            except SocketError as condition:
-                refused(condition)
+            except Exception as error:  # noqa: BLE001 (a callback's too: the handler is not to blame)
+                refused(self, error)
                 return
             service.handler(stream if service.as_text is None else service.as_text(stream))
 

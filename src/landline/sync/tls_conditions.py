@@ -19,11 +19,12 @@ from ..errors import (
     SslVersionOrCipherMismatch,
     with_kin,
 )
+from ..tls.refusal import printable
 
 if TYPE_CHECKING:
     from .tls_transport import TlsTransport
 
-__all__ = ["callback_refused", "connection_failed", "handshake_failed", "handshake_timed_out"]
+__all__ = ["callback_refused", "connection_failed", "handshake_failed", "handshake_timed_out", "name_refused"]
 
 APPLICATION_VERIFICATION = 50
 """X509_V_ERR_APPLICATION_VERIFICATION: a callback refused."""
@@ -55,7 +56,7 @@ def connection_failed(error: OSError, doing: str, **facts: Any) -> SocketError:
         return _broke(error, doing, facts)
     failure = error.failure
     condition = SslVerificationFailure if failure.kind == "verification" else _ESTABLISHED.get(failure.kind, SslError)
-    text = failure.text
+    text = _explained(failure)
     if failure.kind == "truncated":
         text += "; what has come may not be all"
     made = condition(f"{doing} {_peer(facts)} failed: {text}", ssl_code=_code(failure), **facts)
@@ -66,6 +67,15 @@ def connection_failed(error: OSError, doing: str, **facts: Any) -> SocketError:
 def handshake_timed_out(waited: str, facts: dict[str, Any]) -> SslHandshakeTimeout:
     """The handshake was not done in time; ``waited`` names the limit."""
     return SslHandshakeTimeout(f"the TLS handshake with {_peer(facts)} was not done {waited}", **facts)
+
+
+def name_refused(what: str, facts: dict[str, Any]) -> SslFailure:
+    """A client asked for a name that this server does not serve; ``what`` the callback says of it."""
+    return SslFailure(
+        f"{_peer(facts)} asked for a name that sni_callback does not know: {printable(what)}",
+        ssl_code="sni_callback",
+        **facts,
+    )
 
 
 def callback_refused(facts: dict[str, Any]) -> SslVerificationFailure:

@@ -7,6 +7,7 @@ StreamClosed is the end.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ..errors import ReadTimeout, SocketCreateError, SocketIOError, StreamClosed
 
 if TYPE_CHECKING:
     from .udp import UdpSocket
+    from .udp_options import UdpOptions
 
 __all__ = [
     "DatagramTruncated",
@@ -117,7 +119,7 @@ def not_delivered(udp: UdpSocket, number: int, address: SocketAddress, then: str
     return _told(udp, "receive", message, error, address)
 
 
-def option_failed(udp: UdpSocket, doing: str, error: OSError) -> SocketCreateError:
+def option_failed(udp: UdpOptions, doing: str, error: OSError) -> SocketCreateError:
     """The system refuses an option."""
     return with_kin(SocketCreateError, error)(
         f"{doing} failed: {error.strerror or error}", errno=error.errno, **_facts(udp, "option", udp.local_address)
@@ -129,7 +131,7 @@ def _too_big(udp: UdpSocket, size: int, address: SocketAddress | None) -> str:
     most, name = (LARGEST_IPV6, "IPv6") if family == socket.AF_INET6 else (LARGEST_IPV4, "IPv4")
     if size > most:
         return f"a datagram of {size} bytes for {address} is too big: over {name} {most} bytes are the limit"
-    fits = udp.path_limit
+    fits = udp._path_limit
     limit = "less is the limit on the way there" if fits is None else f"{fits} bytes are the limit on the way there"
     return f"a datagram of {size} bytes for {address} is too big: {limit}"
 
@@ -142,7 +144,7 @@ def _told(udp: UdpSocket, operation: str, message: str, error: OSError, address:
     return with_kin(SocketIOError, error)(message, errno=error.errno, **_facts(udp, operation, address))
 
 
-def _facts(udp: UdpSocket, operation: str, address: object) -> dict[str, Any]:
+def _facts(udp: UdpOptions, operation: str, address: object) -> dict[str, Any]:
     return {"operation": operation, "address": address, "report": udp.report}
 
 
@@ -153,6 +155,4 @@ def _which_limit(udp: UdpSocket, name: str, value: float | None) -> str:
 
 
 def _words(number: int) -> str:
-    import os
-
     return os.strerror(number)

@@ -14,12 +14,21 @@ Sources: ip(7), ipv6(7); RFC 3542 section 6; RFC 1122 4.1.3.5.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
 from typing import Any, TypeAlias
 
-__all__ = ["Beside", "ask_for_destinations", "ask_for_undelivered", "destination", "next_undelivered"]
+__all__ = [
+    "FROM_ICMP",
+    "ROOM",
+    "Beside",
+    "ask_for_destinations",
+    "ask_for_undelivered",
+    "destination",
+    "next_undelivered",
+]
 
 Beside: TypeAlias = "list[tuple[int, int, bytes]]"
 """Ancillary data, as sendmsg() takes it."""
@@ -79,9 +88,19 @@ def next_undelivered(sock: socket.socket) -> tuple[int, Any] | None:
         for level, kind, data in beside:
             if (level, kind) in _ERRORS:
                 number, origin = struct.unpack_from("@IB", data)
-                if origin in _FROM_ICMP:  # what failed here and now was told by the call that sent it
+                if origin in _ORIGINS:  # what failed here and now was told by the call that sent it
                     return number, sockaddr
 
+
+FROM_ICMP = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENETUNREACH", "EHOSTUNREACH", "ENOPROTOOPT", "ECONNREFUSED", "EMSGSIZE", "EOPNOTSUPP", "EHOSTDOWN", "ENONET",
+        "EACCES", "EPROTO",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""What the kernel makes of ICMP messages (net/ipv4/icmp.c, net/ipv6/icmp.c)."""
 
 _LINUX = sys.platform == "linux"
 _IP_PKTINFO = 8
@@ -92,4 +111,4 @@ _DESTINATIONS = {
     (socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", 50)),
 }
 _ERRORS = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}
-_FROM_ICMP = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_ORIGINS = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6

@@ -20,7 +20,6 @@ import os
 import socket
 import struct
 import sys
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from ..address import Host, HostSpec, parse_host, scope_id
@@ -31,9 +30,9 @@ InterfaceSpec: TypeAlias = "str | int | ipaddress.IPv4Address | ipaddress.IPv6Ad
 
 
 class Interface(NamedTuple):
-    """An interface, for the system to choose by: its index, or an IPv4 address of it. Neither: as it likes."""
+    """An interface, for the system to choose by: its number, or an IPv4 address of it. Neither: as it likes."""
 
-    index: int = 0
+    number: int = 0
     address: str | None = None
 
 
@@ -101,7 +100,7 @@ def change_membership(sock: socket.socket, join: bool, group: Host, interface: I
         _change_source(sock, join, bare, interface, source.address or "")
     elif group.family == socket.AF_INET6:
         option = socket.IPV6_JOIN_GROUP if join else socket.IPV6_LEAVE_GROUP
-        sock.setsockopt(socket.IPPROTO_IPV6, option, packed + struct.pack("@I", interface.index))
+        sock.setsockopt(socket.IPPROTO_IPV6, option, packed + struct.pack("@I", interface.number))
     else:
         option = socket.IP_ADD_MEMBERSHIP if join else socket.IP_DROP_MEMBERSHIP
         sock.setsockopt(socket.IPPROTO_IP, option, packed + _ipv4_interface(interface))
@@ -110,7 +109,7 @@ def change_membership(sock: socket.socket, join: bool, group: Host, interface: I
 def send_by(sock: socket.socket, interface: Interface, families: tuple[int, ...]) -> None:
     """Have multicasts go out by an interface. Raises OSError."""
     if socket.AF_INET6 in families:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("@I", interface.index))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("@I", interface.number))
     if socket.AF_INET in families:
         value = _ipv4_interface(interface)
         if os.name == "posix":
@@ -155,7 +154,7 @@ def _change_source(sock: socket.socket, join: bool, group: str, interface: Inter
         sock.setsockopt(socket.IPPROTO_IP, numbers.add if join else numbers.drop, value)
         return
     addresses = b"".join(_storage(part, numbers.length_first) for part in (group, source))
-    value = struct.pack("@I", interface.index) + bytes(numbers.gap) + addresses
+    value = struct.pack("@I", interface.number) + bytes(numbers.gap) + addresses
     level = socket.IPPROTO_IPV6 if ":" in group else socket.IPPROTO_IP
     sock.setsockopt(level, numbers.join if join else numbers.leave, value)
 
@@ -171,9 +170,9 @@ def _storage(address: str, length_first: bool) -> bytes:
 
 def _ipv4_interface(interface: Interface) -> bytes:
     if os.name == "posix":
-        return socket.inet_aton(interface.address or "0.0.0.0") + struct.pack("@i", interface.index)
+        return socket.inet_aton(interface.address or "0.0.0.0") + struct.pack("@i", interface.number)
     # Windows takes an index in the place of an address of the network 0.
-    return socket.inet_aton(interface.address) if interface.address else struct.pack("!I", interface.index)
+    return socket.inet_aton(interface.address) if interface.address else struct.pack("!I", interface.number)
 
 
 def _only_what_is_joined(sock: socket.socket) -> None:
@@ -191,11 +190,10 @@ _IPV6_MULTICAST_ALL = 29
 def _index_of(address: ipaddress.IPv6Address, what: str) -> int:
     """The interface that has an IPv6 address; only Linux says so in a file."""
     try:
-        lines = Path("/proc/net/if_inet6").read_text("ascii").splitlines()
+        with open("/proc/thread-self/net/if_inet6", encoding="ascii") as table:
+            for packed, index, *_ in map(str.split, table):
+                if packed == address.packed.hex():
+                    return int(index, 16)
     except OSError:
-        lines = []
-    for line in lines:
-        words = line.split()
-        if words[0] == address.packed.hex():
-            return int(words[1], 16)
+        pass
     raise ValueError(f"{what}={str(address)!r} is not allowed: no interface is known by it; give its name or index")

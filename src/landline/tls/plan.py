@@ -32,7 +32,7 @@ from .contexts import (
     lowest_version,
     new_default_context,
 )
-from .names import NOT_GIVEN, NotGiven, check_certificate, checked_name, sni_name
+from .names import NOT_GIVEN, NotGiven, check_certificate, checked_name, parse_sni, sni_name
 from .refusal import WRONG_ADDRESS, WRONG_NAME, refused
 from .sessions import SessionCache, sessions_of
 
@@ -164,6 +164,7 @@ def client_plan(
         Exception: whatever a callback raises.
     """
     _check_callbacks(ctx_configure_callback, ssl_configure_callback)
+    parse_sni(tlsext_host_name)
     if ssl_ctx is None or ssl_ctx is False:
         return None
     import ssl
