@@ -82,9 +82,9 @@ class Session:
     """
 
     __slots__ = (
-        "_chunk", "_ended", "_failure", "_first", "_handed", "_incoming", "_marks", "_produced", "_read", "_ready",
-        "_rest", "_write", "dry", "established", "input_closed", "normal", "outgoing_bio", "output_closed",
-        "ssl_object", "unsent",
+        "_chunk", "_ended", "_failure", "_first", "_handed", "_incoming", "_marks", "_may_renegotiate", "_produced",
+        "_read", "_ready", "_rest", "_write", "dry", "established", "input_closed", "normal", "outgoing_bio",
+        "output_closed", "ssl_object", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +108,7 @@ class Session:
         self._ready: memoryview | bytes = b""  # decrypted before anybody asked
         self.dry = True
         self.normal = False
+        self._may_renegotiate = False
         self._chunk = b""  # ciphertext on its way, whole records
         self._marks: list[tuple[int, int]] = []  # (where a write ends in all the ciphertext, its payload), not yet out
         self._produced = 0  # ciphertext taken out of the MemoryBIO since the beginning, the chunk included
@@ -137,6 +138,10 @@ class Session:
             self._first = b""
             self.dry = False
             self.normal = not self._ended
+            lasting = (
+                self.ssl_object.version() == "TLSv1.3" or self.ssl_object.context.options & ssl.OP_NO_RENEGOTIATION
+            )
+            self._may_renegotiate = not lasting
             self.established = True
         return True
 
@@ -187,15 +192,16 @@ class Session:
             self.feed(data)
             return self.read(size)
         self._incoming.write(data)
+        most = min(size, RECORD)  # what OpenSSL gives at once: memory for more would be taken and given back
         try:
-            got: bytes = self._read(size)
+            got: bytes = self._read(most)
         except ssl.SSLWantReadError:
             return None
         except BaseException as error:
             if not self._met(error):
                 raise
             return self._unusual(size)
-        if len(got) == size or self._incoming.pending:
+        if len(got) == most or self._incoming.pending:
             self.dry = False
         if not got:
             self._met(ssl.SSLZeroReturnError())
@@ -256,6 +262,9 @@ class Session:
             data = data[:size]
         if not size:
             return 0
+        if self._may_renegotiate and not self.dry:
+            self._decrypt()  # a write that meets payload in the middle of a renegotiation fails for good
+            self.check()
         before = self.outgoing_bio.pending
         try:
             self._write(data)
@@ -270,12 +279,15 @@ class Session:
                 self.unsent += size
         return size
 
-    def close_output(self) -> None:
-        """Queue close_notify (nothing, during the handshake). Writing is over, and reading goes on."""
+    def close_output(self) -> bool:
+        """Queue close_notify (nothing, during the handshake). Writing is over, and reading goes on.
+
+        False: a renegotiation is going on, and must be over first; as with write(), feed() and call again.
+        """
         self.check()
         closed, self.output_closed = self.output_closed, True
         if closed or not self.established:
-            return
+            return True
         self._decrypt()
         self.check()
         try:
@@ -283,7 +295,11 @@ class Session:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
+            if error.reason == "SHUTDOWN_WHILE_IN_INIT":
+                self.output_closed = False
+                return False
             self._fail(error)
+        return True
 
     def outgoing(self) -> memoryview | bytes:
         """Ciphertext to hand over next; b"" when there is none. The same again, or its rest, until sent()."""
@@ -326,8 +342,11 @@ class Session:
         """Raises SessionFailed if the session has failed."""
         if self._failure is not None:
             failure, error = self._failure
-            # Without its traceback, which would keep the frames of whoever called first, and grow.
             raise SessionFailed(failure) from (error and error.with_traceback(None))
+
+    @property
+    def failed(self) -> bool:
+        return self._failure is not None
 
     def facts(self) -> Facts:
         """What the handshake agreed upon."""
@@ -358,6 +377,7 @@ class Session:
 
     def _record(self, size: int, memory: memoryview | None = None) -> Any:
         """Bytes of a record, or their number in ``memory``; None when there are none (_unusual() tells why)."""
+        size = min(size, RECORD)
         while True:
             if self._rest and self._incoming.pending < MOST_RECORD:
                 self._slice()
@@ -397,7 +417,7 @@ class Session:
             self._set(error)
         else:
             # Of a signal's handler, as a rule. A record may have been lost with it, and nobody can tell.
-            self._set(error, Failure("local", f"{type(error).__name__} interrupted reading", established=True))
+            self._set(None, Failure("local", f"{type(error).__name__} interrupted reading", established=True))
             return False
         return True
 
@@ -408,8 +428,8 @@ class Session:
             self._go_on()
         while not self.dry and (data := self._record(RECORD)):
             pieces.append(data)
-        self._ready = memoryview(b"".join(pieces))
-        if self._ready:
+        if ready := b"".join(pieces):
+            self._ready = memoryview(ready)
             self.dry, self.normal = True, False
 
     def _go_on(self) -> None:
@@ -464,6 +484,8 @@ class Session:
             self._marks[cut : cut + 1] = [(begin + after, each) for after, each in zip(ends[1:], payloads, strict=True)]
 
     def _set(self, error: BaseException | None, failure: Failure | None = None) -> None:
+        if error is not None:  # what it was raised in has frames, which hold this session
+            error.__traceback__ = error.__context__ = None
         self._failure = failure or self._judged(error), error
         self.dry, self.normal = True, False
 

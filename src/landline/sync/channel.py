@@ -84,7 +84,10 @@ class Channel(Flow):
         finally:
             self._release(max(0.0, CLOSE_LIMIT - (monotonic() - began)))
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # or its traceback would hold this frame, and the frame it
 
     def abort(self) -> None:
         """Drop everything, reset the connection, release the descriptor. Also ends a close() that waits."""
@@ -132,7 +135,7 @@ class Channel(Flow):
     def replace_transport(self, transport: Transport) -> None:
         """Go on over another transport, as if nothing had ended yet. Both directions must be owned."""
         self.transport = transport
-        transport.belongs_to(self._reading, self._writing)
+        transport.belongs_to(self._reading, self._writing, self._state)
         self._limited, self._limited_into = transport.limited(self._read_timeout)
         self._input_failure = self._output_failure = None
         self._input_shut = self._output_shut = self._untold = False

@@ -10,7 +10,7 @@ from ..errors import ReadTimeout, SocketError, SocketIOError, StreamClosed, Writ
 if TYPE_CHECKING:
     from .flow import Flow
 
-__all__ = ["PASSING", "io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
+__all__ = ["PASSING", "bare", "io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
 
 PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What this machine lacks for the moment: no failure of the connection."""
@@ -62,6 +62,14 @@ def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> Sock
     )
     condition.__cause__ = error
     return condition
+
+
+def bare(error: OSError) -> OSError:
+    """``error``, to be kept: without what it was raised in, whose frames hold whoever keeps it."""
+    for each in (error, error.__cause__):
+        if each is not None:
+            each.__traceback__ = each.__context__ = None
+    return error
 
 
 def _peer(channel: Flow) -> str:

@@ -30,7 +30,7 @@ from ..engine.receive import ReceiveBuffer
 from ..engine.send import JOIN_UP_TO, SendBuffer
 from ..errors import SocketError
 from ..report import ConnectionReport
-from .conditions import PASSING, io_failed, read_timed_out, stream_closed, write_timed_out
+from .conditions import PASSING, bare, io_failed, read_timed_out, stream_closed, write_timed_out
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Flow:
         self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
-        transport.belongs_to(self._reading, self._writing)
+        transport.belongs_to(self._reading, self._writing, self._state)
         self._busy: Literal["push", "flush", "alone"] | None = None
         self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
         self._closed: str | None = None
@@ -214,7 +214,7 @@ class Flow:
         if self._closed is None and not self._input_shut:
             self._no_input = True
             if not isinstance(failure, BrokenPipeError):
-                self._input_failure = failure
+                self._input_failure = failure and bare(failure)
 
     def _no_more(self) -> bytes:
         """What a read gets that cannot receive: the condition, or b"" at the peer's end."""
@@ -380,7 +380,7 @@ class Flow:
 
     def _output_over(self, error: OSError, *, untold: bool) -> None:
         if error.errno not in PASSING:
-            self._output_failure = error
+            self._output_failure = bare(error)
             self._untold = untold
             self._room = self.write_room = -1
 

@@ -117,7 +117,7 @@ def finish(transport: TlsTransport, limit: Limit, stream: object, facts: dict[st
             raise
     if peer is not None and plan.sessions is not None:
         if session.ssl_object.version() == "TLSv1.3":
-            transport.on_data = lambda: plan.remember(peer, session.resumable())
+            transport.resumable_at = peer
         else:
             plan.remember(peer, session.resumable())
     return True
@@ -162,8 +162,8 @@ def open_with_tls(
         raise
     finally:
         report.elapsed = record.ended = record.started + monotonic() - began
-        if transport.info is not None:
-            record.version = transport.info.version
+        if transport.session.established:
+            record.version = transport.session.ssl_object.version()
     channel.replace_transport(transport)
 
 

@@ -3,10 +3,10 @@
 Why it is a transport: nothing above the seam changes. What a caller sees as "receive" and "send" is here a loop
 around a session (engine/session.py), which never waits, and a plain transport, which does.
 
-Locks:
+Locks, all of them the stream's own (belongs_to()):
 
-* Whoever receives holds ``_reading``, and whoever sends holds ``_writing``: the stream's own locks (belongs_to()),
-  with I/O and all. What is received goes to the session in order, and what was sent is the sender's business alone.
+* Whoever receives holds ``_reading``, and whoever sends holds ``_writing``, with I/O and all. So what is received
+  goes to the session in order, and what was sent is the sender's business alone.
 * ``_lock`` is short, around every call of the session that may touch OpenSSL, and never around I/O.
 
 A reader may have something to send: the answer to a key update, an alert. It never waits for that. If somebody is
@@ -27,12 +27,13 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any, NoReturn
 
+from ..address import SocketAddress
 from ..deadline import Deadline
 from ..engine.session import Facts, Failure, Session, SessionFailed
 from ..tls.info import TlsInfo
 from ..tls.plan import TlsPlan
-from .conditions import PASSING
-from .transport import Transport
+from .conditions import PASSING, bare
+from .transport import MOST_DISCARDED, Transport
 from .wait import raise_if_blocked
 
 __all__ = ["TlsTransport"]
@@ -46,8 +47,11 @@ SMALL = 448
 FLIGHT = 1 << 14
 """The same in the handshake: a flight with its certificates fits."""
 
+LINGER = 1.0
+"""Seconds that a server waits for the end of a client that it has refused: the rest of a flight comes sooner."""
+
 MEANWHILE = 0.001
-"""Seconds between two looks of a writer that waits for another thread to go on with a renegotiation."""
+"""Seconds between two looks of a writer that a renegotiation holds up: for what has come, and whether to give up."""
 
 
 class TlsTransport:
@@ -58,28 +62,16 @@ class TlsTransport:
         session: for facts and callbacks; whoever else calls it does so between handshake() and the first stream.
         admitted: the peer was checked, and payload may pass; whoever sets it decides that.
         woken: a wait was ended by wake(), for reading or for writing.
-        on_data: called once, by the read that first gives payload; tickets to resume have come by then.
+        resumable_at: the peer under whose address the session is kept for resumption, by the read that first gives
+            payload: tickets have come by then. None: no more.
     """
 
     secure = True
 
     __slots__ = (
-        "_ask",
-        "_broken",
-        "_ended",
-        "_handing",
-        "_info",
-        "_lock",
-        "_moved",
-        "_plain",
-        "_reading",
-        "_unanswered",
-        "_writing",
-        "admitted",
-        "on_data",
-        "plan",
-        "session",
-        "woken",
+        "_ask", "_broken", "_ended", "_handing", "_info", "_limit", "_lock", "_moved", "_output_ended",
+        "_plain", "_plain_receive", "_reading", "_unanswered", "_writing", "admitted", "plan", "resumable_at",
+        "session", "woken",
     )  # fmt: skip
 
     def __init__(self, plain: Transport, session: Session, plan: TlsPlan) -> None:
@@ -87,17 +79,17 @@ class TlsTransport:
         self.session = session
         self.plan = plan
         self.admitted = False
-        self.on_data: Callable[[], object] | None = None
-        self._lock = RLock()
-        self._reading: Any = RLock()
-        self._writing: Any = RLock()
+        self.resumable_at: SocketAddress | None = None
+        self._limit: float | None = None
+        self._plain_receive: Callable[[int], bytes] = self._not_yet
+        self.belongs_to(RLock(), RLock(), RLock())
         self._handing = False  # a signal handler has interrupted whoever holds _sending in the same thread
         self._unanswered = False
         self._moved = 0
         self._info: TlsInfo | None = None
         self._broken: OSError | None = None  # which the system tells once; for reads, where they did not hear it
         self._ask = SMALL
-        self.woken = self._ended = False
+        self.woken = self._ended = self._output_ended = False
 
     # The handshake
 
@@ -150,48 +142,46 @@ class TlsTransport:
 
     # Receiving
 
-    def belongs_to(self, reading: Any, writing: Any, /) -> None:
-        self._reading = reading
-        self._writing = writing
+    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
+        self._reading, self._writing, self._lock = reading, writing, state
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
         if not self.admitted:
             return self._not_yet, self._not_yet
-        plain_receive, _ = self._plain.limited(limit)
-        session, lock, answers = self.session, self._lock, self.session.outgoing_bio
-        feed_and_read = session.feed_and_read
+        self._limit = limit
+        self._plain_receive = self._plain.limited(limit)[0]
+        return self._receive_limited, self._receive_into_limited
 
-        def receive(size: int) -> bytes:
-            try:
-                data = None
-                if not (session.dry and session.normal):
-                    with lock:
+    def _receive_limited(self, size: int) -> bytes:
+        session = self.session
+        try:
+            data = None
+            if not (session.dry and session.normal):
+                with self._lock:
+                    data = session.read(size)
+            while data is None:
+                if (self._unanswered or session.outgoing_bio.pending) and not self._answer():
+                    return raise_if_blocked(self.receive(size, self._limit))
+                received = self._plain_receive(self._ask)
+                if received:
+                    self._ask = BULK if len(received) >= SMALL else SMALL
+                    with self._lock:
+                        data = session.feed_and_read(received, size)
+                elif self._at_end():
+                    with self._lock:
                         data = session.read(size)
-                while data is None:
-                    if (answers.pending or self._unanswered) and not self._answer():
-                        return raise_if_blocked(self.receive(size, limit))
-                    received = plain_receive(self._ask)
-                    if received:
-                        self._ask = BULK if len(received) >= SMALL else SMALL
-                        with lock:
-                            data = feed_and_read(received, size)
-                    elif self._at_end():
-                        with lock:
-                            data = session.read(size)
-                    else:
-                        return b""
-            except SessionFailed:
-                self._answer()  # the alert that tells the peer why
-                raise
-            if self.on_data is not None:
-                self._first_data()
-            return data
+                else:
+                    return b""
+        except SessionFailed:
+            self._answer()  # the alert that tells the peer why
+            raise
+        if self.resumable_at is not None:
+            self._remember()
+        return data
 
-        def receive_into(memory: memoryview) -> memoryview:
-            # Large by nature: the few calls more do not show.
-            return raise_if_blocked(self.receive_into(memory, limit))
-
-        return receive, receive_into
+    def _receive_into_limited(self, memory: memoryview) -> memoryview:
+        # Large by nature: the few calls more do not show.
+        return raise_if_blocked(self.receive_into(memory, self._limit))
 
     def receive(self, size: int, limit: float | None, /) -> bytes | None:
         data: bytes | int | None = self._receive(self.session.read, size, limit)
@@ -211,7 +201,7 @@ class TlsTransport:
             try:
                 data = self._plain.receive(BULK, 0)
             except OSError as error:
-                self._broken = error
+                self._broken = bare(error)
                 return True
             if data is None:
                 return False
@@ -233,7 +223,12 @@ class TlsTransport:
             with self._lock:
                 chunk = self.session.seal(data)
             if not chunk:
-                return self._renegotiate(limit)
+                until = Deadline.after(limit)
+                while not chunk:
+                    if not self._renegotiate(until):
+                        return 0
+                    with self._lock:
+                        chunk = self.session.seal(data)
             count = self._plain.send(chunk, limit)
             return (self.session.sent(count) or None) if count else count
         except SessionFailed:
@@ -254,6 +249,7 @@ class TlsTransport:
     def wake(self, read: bool, write: bool, /) -> None:
         self.woken = True
         self._ended |= read
+        self._output_ended |= write
         self._plain.wake(read, write)
 
     def fileno(self) -> int:
@@ -267,8 +263,13 @@ class TlsTransport:
     def shutdown_output(self, limit: float | None, abort: bool, /) -> bool:
         # close_notify, and no FIN: the TCP connection stays, and the peer answers on it. Where it cannot be told, FIN
         # says that something is missing.
-        with self._lock:
-            self.session.close_output()
+        until = Deadline.after(0 if abort else limit)
+        while True:
+            with self._lock:
+                if self.session.close_output():
+                    break
+            if not self._hand_over(until.limit()) or not self._renegotiate(until):
+                return False
         told = self._hand_over(0 if abort else limit)
         if abort and not told:
             self._plain.shutdown_output(0, True)
@@ -281,7 +282,11 @@ class TlsTransport:
         except OSError:
             pass  # the session or the connection is broken, and there is nobody to tell
         finally:
-            self._plain.close(goodbye)
+            try:
+                if self.plan.server_side and not self.admitted and self.session.failed:
+                    self._linger()
+            finally:
+                self._plain.close(goodbye)
 
     def abort(self) -> None:
         self._plain.abort()
@@ -309,8 +314,8 @@ class TlsTransport:
                 self._answer()  # the alert that tells the peer why
                 raise
             if data is not None:
-                if self.on_data is not None:
-                    self._first_data()
+                if self.resumable_at is not None:
+                    self._remember()
                 return data
             wait = until.limit()
             if self._has_answer() and not self._answer():
@@ -322,6 +327,17 @@ class TlsTransport:
                 return 0
             if received is None and (limit == 0 or until.passed or wait != 0):
                 return None
+
+    def _linger(self) -> None:
+        """A client that was refused is to hear why: what it still sends must not be answered by a reset."""
+        until = Deadline.after(LINGER)
+        left = MOST_DISCARDED
+        try:
+            self._plain.shutdown_output(0, True)
+            while left > 0 and (data := self._plain.receive(FLIGHT, until.limit())):
+                left -= len(data)
+        except OSError:
+            pass  # it is gone
 
     def _not_yet(self, *_: object) -> NoReturn:
         self.session.check()
@@ -346,15 +362,15 @@ class TlsTransport:
             self.session.feed_end()
         return True
 
-    def _first_data(self) -> None:
-        heard, self.on_data = self.on_data, None
-        if heard is not None:
+    def _remember(self) -> None:
+        peer, self.resumable_at = self.resumable_at, None
+        if peer is not None:
             with self._lock:
-                heard()
+                self.plan.remember(peer, self.session.resumable())
 
     def _send_failed(self, error: OSError) -> None:
         if not isinstance(error, BrokenPipeError) and error.errno not in PASSING:  # EPIPE: the end is still to come
-            self._broken = error
+            self._broken = bare(error)
 
     def _has_answer(self) -> bool:
         return bool(self._unanswered or self.session.outgoing_bio.pending)
@@ -391,16 +407,19 @@ class TlsTransport:
         finally:
             self._handing = False
 
-    def _renegotiate(self, limit: float | None) -> int | None:
-        """Nothing can be sent before the peer's renegotiation (TLS 1.2) went on: receive for it."""
-        if limit == 0 or not self._plain.wait(True, False, limit):
-            return 0
+    def _renegotiate(self, until: Deadline) -> bool:
+        """Nothing can be sent before the peer's renegotiation (TLS 1.2) went on: receive for it; False: given up."""
+        if until.passed or self._output_ended:
+            return False
         if not self._reading.acquire(False):
-            sleep(MEANWHILE)  # a reader is at it
-            return None
+            sleep(MEANWHILE)  # a reader is at it, and leaves to us what is to be answered
+            return True
         try:
-            data = self._plain.receive(SMALL, 0)
-            return None if data is None or self._feed(data) else 0
+            # In short pieces: nobody wakes a writer out of a wait for something to receive.
+            if self._plain.wait(True, False, until.limit(MEANWHILE)):
+                data = self._plain.receive(SMALL, 0)
+                return data is None or self._feed(data)
+            return True
         finally:
             self._reading.release()
 

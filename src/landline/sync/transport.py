@@ -33,8 +33,8 @@ class Transport(Protocol):
     @property
     def secure(self) -> bool: ...
 
-    def belongs_to(self, reading: Any, writing: Any, /) -> None:
-        """The locks that the owner holds around every receive, and every send."""
+    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
+        """The owner's locks: held around every receive, around every send, and never around I/O. All reentrant."""
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]: ...
 
@@ -92,7 +92,7 @@ class PlainTransport:
         self._waits = waits or choose_waits(sock)
         self.send = self._waits.send  # the one that is called for every request: a call less
 
-    def belongs_to(self, reading: Any, writing: Any, /) -> None:
+    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
         pass  # who receives never sends here
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:

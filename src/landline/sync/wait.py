@@ -29,6 +29,7 @@ import select
 import socket
 import struct
 import sys
+from _thread import RLock
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Protocol, TypeVar
@@ -184,7 +185,7 @@ class KernelWaits(PolledWaits):
     peer of an aborted stream would take a part for the whole.
     """
 
-    __slots__ = ("_kernel_limit", "_receive", "_receive_into", "_sends_files")
+    __slots__ = ("_kernel_limit", "_sends_files")
 
     _timeout = None
     _flags = getattr(socket, "MSG_DONTWAIT", 0)
@@ -193,15 +194,13 @@ class KernelWaits(PolledWaits):
         super().__init__(sock)
         self._kernel_limit: float | None = None
         self._sends_files = False
-        self._receive = sock.recv
-        self._receive_into = sock.recv_into
 
     def limited(self, limit: float | None) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
         if limit == 0:
             return super().limited(limit)
         if limit != self._kernel_limit:
             self._set_kernel_limit(limit)
-        return self._receive, lambda memory: memory[: self._receive_into(memory)]
+        return self._socket.recv, self._receive_into
 
     def wake(self, read: bool, write: bool) -> None:
         super().wake(read, write)
@@ -225,6 +224,9 @@ class KernelWaits(PolledWaits):
         if self._sends_files:
             self._set_limit(socket.SO_SNDTIMEO, 0)
 
+    def _receive_into(self, memory: memoryview) -> memoryview:
+        return memory[: self._socket.recv_into(memory)]
+
     def _wakeups(self, read: bool, write: bool) -> list[int]:
         return super()._wakeups(False, write)
 
@@ -239,6 +241,9 @@ class KernelWaits(PolledWaits):
         self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 
 
+_making = RLock()
+
+
 class _Waking:
     """Whether one direction has been woken, and the descriptor that says so to a poll.
 
@@ -247,12 +252,17 @@ class _Waking:
     one of them always sees the other.
     """
 
-    woken = False
-    _wakeup: Wakeup | None = None
+    __slots__ = ("_wakeup", "woken")
+
+    def __init__(self) -> None:
+        self.woken = False
+        self._wakeup: Wakeup | None = None
 
     def fileno(self) -> int:
         if self._wakeup is None:
-            self._wakeup = Wakeup()
+            with _making:  # two threads may wait for the same direction: one to send, one to answer over TLS
+                if self._wakeup is None:
+                    self._wakeup = Wakeup()
         return self._wakeup.fileno()
 
     def wake(self) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .abstract import SslAbstractContext
@@ -317,7 +318,13 @@ def _tied(context: ssl.SSLContext, host: Host, sni: str | None) -> tuple[str | N
 
 
 def _strictness(context: ssl.SSLContext) -> tuple[int, ...]:
-    return context.verify_mode, context.verify_flags
+    return _shared(context.verify_mode, context.verify_flags)
+
+
+@cache
+def _shared(*strictness: int) -> tuple[int, ...]:
+    """One tuple for all streams that have the same."""
+    return strictness
 
 
 def _both(first: SslCallback | None, second: SslCallback | None) -> tuple[SslCallback, ...]:

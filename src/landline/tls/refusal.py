@@ -98,13 +98,13 @@ _ISSUER_UNKNOWN = (2, 20, 21, 27)
 _BREAKS_RFC_5280 = range(80, 95)  # what VERIFY_X509_STRICT adds
 
 _PLAIN = {
-    3: ("no revocation list of its issuer {issuer} was given", "add that issuer's list to crl_file="),
-    11: ("the revocation list of its issuer {issuer} is not valid yet", "check the list, and this machine's clock"),
+    3: ("no revocation list of its issuer{issuer} was given", "add that issuer's list to crl_file="),
+    11: ("the revocation list of its issuer{issuer} is not valid yet", "check the list, and this machine's clock"),
     12: (
-        "the revocation list of its issuer {issuer} is out of date",
+        "the revocation list of its issuer{issuer} is out of date",
         "fetch a new one into crl_file= and call reset() on the context",
     ),
-    23: ("its issuer {issuer} has revoked it", "do not use this {side} until it shows a new certificate"),
+    23: ("its issuer{issuer} has revoked it", "do not use this {side} until it shows a new certificate"),
     26: ("it is not meant for a TLS {side}", "the {side} needs a certificate whose extended key usage says so"),
     66: ("its key is too weak", "the {side} needs a certificate with a key of 2048 bits RSA, 256 bits EC, or more"),
     67: ("the key of an authority in its chain is too weak", "the {side} needs a certificate of another authority"),
@@ -113,7 +113,7 @@ _PLAIN = {
         "the {side} needs a newly issued certificate",
     ),
     79: (
-        "it was issued by {issuer}, which is not an authority",
+        "it was issued by{issuer}, which is not an authority",
         "the {side} needs a certificate of a certificate authority",
     ),
 }
@@ -123,7 +123,8 @@ def _what_and_remedy(
     code: int, reason: str, wanted: str | None, chain: list[Certificate], side: str, now: datetime
 ) -> tuple[str, str]:
     leaf = chain[0] if chain else None
-    issuer = printable(chain[-1].issuer or "") if chain and chain[-1].issuer else "(unnamed)"
+    named = bool(chain and chain[-1].issuer)  # on a server OpenSSL keeps no chain that it has refused
+    issuer = printable(chain[-1].issuer or "") if named else "an authority"
     if code in (WRONG_NAME, WRONG_ADDRESS):
         return _wrong_name(wanted, leaf, side)
     if code == _EXPIRED:
@@ -141,7 +142,7 @@ def _what_and_remedy(
         return "it is signed by itself, not by an authority", "if you know it, trust it with openssl_trusted_file="
     if code == _UNKNOWN_ROOT:
         return (
-            f"its chain ends at the authority {issuer}, which is not trusted here",
+            f"its chain ends at {'the authority ' if named else ''}{issuer}, which is not trusted here",
             "if you know it (a company's own, or an inspecting proxy's), trust it with openssl_trusted_file=",
         )
     if code in _ISSUER_UNKNOWN:
@@ -151,7 +152,7 @@ def _what_and_remedy(
         )
     if code in _PLAIN:
         what, remedy = _PLAIN[code]
-        issuer = printable(leaf.issuer) if leaf and leaf.issuer else "(unnamed)"
+        issuer = f" {printable(leaf.issuer)}" if leaf and leaf.issuer else " somebody" if code == 79 else ""
         return what.format(issuer=issuer, side=side), remedy.format(issuer=issuer, side=side)
     words = printable(reason, 200)
     if code in _BREAKS_RFC_5280:
