@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from pairs import (
@@ -41,10 +41,18 @@ def content() -> bytes:
 
 
 @pytest.fixture
-def path(tmp_path: Path, content: bytes) -> Iterator[Path]:
+def path(tmp_path: Path, content: bytes) -> Path:
     path = tmp_path / "file"
     path.write_bytes(content)
-    yield path
+    return path
+
+
+def paused(stream: SocketStream, file: IO[bytes]) -> WriteTimeout | None:
+    try:
+        stream.send_file(file)
+    except WriteTimeout as error:
+        return error
+    return None
 
 
 @each_pair
@@ -98,14 +106,12 @@ def test_after_a_timeout_it_goes_on(
         timeouts = 0
         reading: Task[bytes] | None = None
         while file.tell() < SIZE or stream._channel.sending.accepted > stream.bytes_sent:
-            try:
-                stream.send_file(file)
-            except WriteTimeout as error:
+            error = paused(stream, file)
+            if error is not None:
                 timeouts += 1
                 assert error.accepted == file.tell()
                 assert error.sent == stream.bytes_sent <= error.accepted
-                if reading is None:
-                    reading = Task(lambda: peer.read_exactly(SIZE))
+                reading = reading or Task(lambda: peer.read_exactly(SIZE))
         assert timeouts
         assert reading is not None
         assert reading.result() == content
@@ -176,8 +182,7 @@ def test_a_peer_that_is_gone_is_told(path: Path) -> None:
         peer.abort()
         until(stream.input_ready)
         with pytest.raises(ConnectionError):
-            for _ in range(100):
-                stream.send_file(file, 0)
+            [stream.send_file(file, 0) for _ in range(100)]
         stream.abort()
 
 

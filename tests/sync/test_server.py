@@ -17,6 +17,7 @@ from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name
 from landline import Server, SocketAddress, SocketCreateError, SocketStream, StreamClosed, open_tcp_stream
 from landline import start_up_server as start_up
 from landline.sync import server as server_module
+from landline.sync.listen import listen
 from landline.testing.contract.stage import PATIENCE, Task, until
 
 pytestmark = pytest.mark.usefixtures("quick_leak_checks", "no_leaks")
@@ -188,7 +189,6 @@ def test_a_lack_of_descriptors_is_survived_with_a_pause(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_module, "PAUSE_WITHOUT_DESCRIPTORS", 0.01)
-    listen = server_module.listen
     monkeypatch.setattr(server_module, "listen", lambda *how: [Failing(one, number, 3) for one in listen(*how)])
     begun = time.monotonic()
     with start_up(echo) as server, connect(server) as client:
@@ -201,7 +201,6 @@ def test_a_lack_of_descriptors_is_survived_with_a_pause(
 def test_a_connection_that_fails_in_accept_is_not_the_servers_end(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listen = server_module.listen
     monkeypatch.setattr(server_module, "listen", lambda *how: [Failing(one, number, 3) for one in listen(*how)])
     with start_up(echo) as server, connect(server) as client:
         assert hears(client, b"next\n")

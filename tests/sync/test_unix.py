@@ -115,24 +115,25 @@ def test_nobody_there_is_told_by_kind(tmp_path: Path) -> None:
 
 
 def test_errorp_false_gives_the_condition(tmp_path: Path) -> None:
-    stream, condition = open_unix_stream(tmp_path / "s", errorp=False)
+    outcome: Any = open_unix_stream(tmp_path / "s", errorp=False)
+    stream, condition = outcome
     assert stream is None
     assert isinstance(condition, FileNotFoundError)
     with start_up_unix_server(echo, tmp_path / "s"):
-        stream, condition = open_unix_stream(tmp_path / "s", errorp=False)
+        outcome = open_unix_stream(tmp_path / "s", errorp=False)
+        stream, condition = outcome
         assert condition is None
         assert stream is not None
         stream.close()
 
 
 def test_a_full_queue_has_its_time_limit(tmp_path: Path) -> None:
-    waiting = []
+    waiting: list[SocketStream] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen(0)
         with pytest.raises(ConnectTimeout, match=r"timeout=0.02"):
-            while True:
-                waiting.append(open_unix_stream(tmp_path / "s", timeout=0.02))
+            waiting.extend(open_unix_stream(tmp_path / "s", timeout=0.02) for _ in range(1000))
     for stream in waiting:
         stream.abort()
 

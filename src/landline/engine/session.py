@@ -351,7 +351,10 @@ class Session:
     def facts(self) -> Facts:
         """What the handshake agreed upon."""
         known = self.ssl_object
-        leaf = known.getpeercert(binary_form=True)
+        try:
+            leaf = known.getpeercert(binary_form=True)
+        except ValueError:  # asked only after the session had failed
+            leaf = None
         chain: tuple[bytes, ...] = ()
         if leaf is not None:  # the lists are of no use without it; and are empty in a resumed session
             chain = _chain(known, "get_verified_chain") or _chain(known, "get_unverified_chain") or (leaf,)

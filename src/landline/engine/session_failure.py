@@ -12,6 +12,7 @@ __all__ = [
     "MISMATCH_REASONS",
     "Failure",
     "Kind",
+    "NotYet",
     "SessionFailed",
     "may_be_tls",
     "not_tls",
@@ -54,6 +55,13 @@ class SessionFailed(OSError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+class NotYet(SessionFailed):
+    """The handshake is not done. Nothing has failed by that: it can be gone on with."""
+
+    def __init__(self) -> None:
+        super().__init__(Failure("local", "the TLS handshake is not done (handshake() goes on with it)"))
 
 
 # For some alerts CPython has no name, and OpenSSL 3.2 words them differently.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from ..engine.send import JOIN_UP_TO
-from .conditions import io_failed, write_timed_out
+from .conditions import io_failed, stream_closed, write_timed_out
 from .flow import Flow
 from .transport import Transport
 
@@ -56,18 +56,20 @@ class Channel(Flow):
         elif not self._output_shut:
             if self._output_failure is not None:
                 raise self._output_failed()
-            self.flush()
+            if self.direction != "input":
+                self.flush()
         with self._writing:
             self._output_shut = True
             self._room = self.write_room = -1
-            with self._state:
-                self.sending.clear()
             try:
                 told = self.transport.shutdown_output(self.limit(self.write_timeout), abort)
             except OSError as error:
                 if not abort:
                     raise io_failed(self, "send", "shutting down the connection to", error) from error
                 return
+            finally:
+                with self._state:  # after it: over TLS what was encrypted is still sent, if it can be
+                    self.sending.clear()
             if not told and not abort:
                 self.check_open()
                 raise write_timed_out(self)
@@ -132,15 +134,25 @@ class Channel(Flow):
         finally:
             self._writing.release()
 
-    def replace_transport(self, transport: Transport) -> None:
-        """Go on over another transport, as if nothing had ended yet. Both directions must be owned."""
+    def replace_transport(self, transport: Transport, *, afresh: bool = False) -> None:
+        """Go on over another transport; ``afresh``, also in directions that were shut down. Both must be owned."""
+        if afresh:
+            self._input_shut = self._output_shut = False
         self.transport = transport
-        transport.belongs_to(self._reading, self._writing, self._state)
+        transport.belongs_to(self._reading, self._writing, self._state, self.sending)
         self._limited, self._limited_into = transport.limited(self._read_timeout)
         self._input_failure = self._output_failure = None
-        self._input_shut = self._output_shut = self._untold = False
-        self._no_input = self.direction == "output"
-        self.write_room = self._room = JOIN_UP_TO if self.direction != "input" else -1
+        self._untold = False
+        with self._state:
+            if self._closed is None:
+                self._no_input = self.direction == "output" or self._input_shut
+                room = JOIN_UP_TO if self.direction != "input" and not self._output_shut else -1
+                self.write_room = self._room = room
+
+    def check_input_open(self) -> None:
+        """Raises StreamClosed when this side has shut its input down."""
+        if self._input_shut:
+            raise stream_closed(self, "the input side was shut down on this side")
 
     def release_now(self) -> None:
         """Release the descriptor without waiting for anything: for a stream that nobody has any more."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
+from ..engine.session_failure import NotYet
 from ..errors import ReadTimeout, SocketError, SocketIOError, StreamClosed, WriteTimeout, with_kin
 
 if TYPE_CHECKING:
     from .flow import Flow
 
-__all__ = ["PASSING", "bare", "io_failed", "read_timed_out", "stream_closed", "write_timed_out"]
+__all__ = ["bare", "io_failed", "passes", "read_timed_out", "stream_closed", "write_timed_out"]
 
-PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_LACKING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What this machine lacks for the moment: no failure of the connection."""
 
 
@@ -51,7 +52,7 @@ def stream_closed(channel: Flow, why: str | None) -> StreamClosed:
 
 def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> SocketError:
     """The connection has failed with ``error``; the condition is of its kind too."""
-    if channel.secure and error.errno not in PASSING:
+    if channel.secure and error.errno not in _LACKING:
         from .tls_conditions import connection_failed
 
         return connection_failed(error, doing, **_facts(channel, operation))
@@ -62,6 +63,11 @@ def io_failed(channel: Flow, operation: str, doing: str, error: OSError) -> Sock
     )
     condition.__cause__ = error
     return condition
+
+
+def passes(error: OSError) -> bool:
+    """Whether the connection may be as good as before."""
+    return error.errno in _LACKING or isinstance(error, NotYet)
 
 
 def bare(error: OSError) -> OSError:

@@ -200,6 +200,7 @@ class StreamFace:
 
         Source: LispWorks manual, detach-ssl; RFC 8446 section 6.1.
         """
+        self._channel.check_open()
         if self._channel.secure:
             from .handshake import stop
 

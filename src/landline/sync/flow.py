@@ -30,7 +30,7 @@ from ..engine.receive import ReceiveBuffer
 from ..engine.send import JOIN_UP_TO, SendBuffer
 from ..errors import SocketError
 from ..report import ConnectionReport
-from .conditions import PASSING, bare, io_failed, read_timed_out, stream_closed, write_timed_out
+from .conditions import bare, io_failed, passes, read_timed_out, stream_closed, write_timed_out
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Flow:
         self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
-        transport.belongs_to(self._reading, self._writing, self._state)
+        transport.belongs_to(self._reading, self._writing, self._state, self.sending)
         self._busy: Literal["push", "flush", "alone"] | None = None
         self._no_input = direction == "output"  # for whatever reason; _no_more() knows which
         self._closed: str | None = None
@@ -138,7 +138,7 @@ class Flow:
         except OSError as error:
             if isinstance(error, SocketError):
                 raise
-            if error.errno in PASSING and self._closed is None:
+            if passes(error) and self._closed is None:
                 raise io_failed(self, "receive", "receiving from", error) from error
             self._input_over(error)
             return self._no_more()
@@ -379,7 +379,7 @@ class Flow:
             self._writing.release()
 
     def _output_over(self, error: OSError, *, untold: bool) -> None:
-        if error.errno not in PASSING:
+        if not passes(error):
             self._output_failure = bare(error)
             self._untold = untold
             self._room = self.write_room = -1

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..address import HostSpec, SocketAddress, parse_host
 from ..deadline import Deadline
@@ -26,7 +26,7 @@ from ..tls.plan import TlsPlan, client_plan, is_for_servers, server_plan
 from .conditions import io_failed, read_timed_out, stream_closed
 from .tls_conditions import callback_refused, handshake_failed, handshake_timed_out, name_refused
 from .tls_transport import TlsTransport
-from .transport import Transport
+from .transport import Carrier
 
 if TYPE_CHECKING:
     from .cancel import Cancel
@@ -66,7 +66,7 @@ class Limit:
         return cls(rest, read_timeout, "" if read_timeout is None else f"within read_timeout={read_timeout:g} s")
 
 
-def begin(plain: Transport, plan: TlsPlan, peer: SocketAddress | None) -> TlsTransport:
+def begin(plain: Carrier, plan: TlsPlan, peer: SocketAddress | None) -> TlsTransport:
     """A session over ``plain``, configured by its callbacks. Raises what these raise."""
     session = Session(
         plan.context,
@@ -195,6 +195,7 @@ def start(
     if channel.direction != "input":
         channel.check_writable()
     with channel.alone("TLS cannot be started now"):
+        channel.check_input_open()
         if channel.direction != "input":
             channel.flush()
         waiting = len(channel.received) + held
@@ -205,10 +206,13 @@ def start(
                 ssl_code="leftover",
                 **_facts(channel),
             )
-        transport = begin(channel.transport, plan, channel.peer_address)
+        transport = begin(cast(Carrier, channel.transport), plan, channel.peer_address)
         if waiting:
             transport.feed(channel.received.take_all())
+            channel.bytes_received -= waiting
         channel.replace_transport(transport)
+        channel.check_open()  # after it was replaced: who closes looks at it after closing
+        channel.check_input_open()
         _finish(channel, transport, stream, handshake_timeout)
 
 
@@ -230,6 +234,11 @@ def stop(channel: Channel) -> None:
     if not isinstance(transport, TlsTransport):
         return
     with channel.alone("TLS cannot be stopped now"):
+        if not transport.admitted:
+            try:
+                transport.refuse_payload()
+            except OSError as error:
+                raise io_failed(channel, "send", "stopping TLS with", error) from error
         channel.shutdown_output(abort=False)
         while (data := _receive(channel, transport)) != b"":
             channel.received.feed(data)
@@ -242,7 +251,8 @@ def stop(channel: Channel) -> None:
                     **_facts(channel),
                 )
         plain, behind = transport.reclaim()
-        channel.replace_transport(plain)
+        channel.replace_transport(plain, afresh=True)
+        channel.check_open()
         if behind:
             channel.received.feed(behind)
             channel.bytes_received += len(behind)
@@ -267,6 +277,7 @@ def _finish(channel: Channel, transport: TlsTransport, stream: object, handshake
     if not finish(transport, limit, stream, _facts(channel), channel.peer_address):
         channel.check_open()
         raise stream_closed(channel, "a direction was shut down while TLS was being started")
+    channel.check_open()
     channel.replace_transport(transport)
 
 
@@ -277,8 +288,9 @@ def _receive(channel: Channel, transport: TlsTransport) -> bytes:
         raise io_failed(channel, "receive", "receiving from", error) from error
     if data is None:
         raise read_timed_out(channel, channel.read_timeout)
-    if not data:
+    if not data and not transport.session.input_closed:
         channel.check_open()
+        channel.check_input_open()
     return data
 
 

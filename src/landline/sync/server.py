@@ -65,6 +65,9 @@ HANDSHAKE_LIMIT = 30.0
 DRAIN = 10.0
 """Seconds that handlers have to finish after SIGTERM; service managers wait some 30 before they kill."""
 
+HURRY_WITHIN = 0.05
+"""Seconds until a drain notices that a signal has ended it: no handler of signals can wake a thread that waits."""
+
 PAUSE_WITHOUT_DESCRIPTORS = 0.1
 """Seconds between attempts to accept while descriptors are lacking; the waiting client stays in the backlog."""
 
@@ -134,6 +137,10 @@ def start_up_server(
 
     Source: LispWorks manual, start-up-server.
     """
+    if not callable(handler):
+        raise TypeError(f"handler={handler!r} is not allowed: it must be a function of one argument")
+    if on_end is not None and not callable(on_end):
+        raise TypeError(f"on_end={on_end!r} is not allowed: it must be a function without arguments, or None")
     if element_type not in (bytes, str):
         raise ValueError(f"element_type={element_type!r} is not allowed: it must be bytes or str")
     if element_type is str:
@@ -178,9 +185,7 @@ def start_up_server(
     if isinstance(service, (int, str)):
         listeners = listen(local_address, service, ipv6, backlog, reuse_port)
     else:
-        listeners = [adopt(sock) for sock in ([service] if isinstance(service, socket.socket) else service)]
-        if not listeners:
-            raise ValueError("service=[] is not allowed: there is no socket to listen with")
+        listeners = adopt(service)
     try:
         return Server(listeners, service_, max_connections, name, on_end)
     except BaseException:
@@ -233,6 +238,7 @@ class Server:
         self._wakeup = Wakeup()
         self._changed = Condition()
         self._stopping = False
+        self._hurried = False  # a signal has ended the drain
         self._connections: set[_Connection] = set()
         self._terminating: set[_Connection] = set()  # whose handlers have called terminate()
         self._workers = Workers(self.name)
@@ -253,23 +259,23 @@ class Server:
         """How many connections are being handled now, handshakes included."""
         return len(self._connections)
 
-    def terminate(self, drain: float = 0.0) -> None:
+    def terminate(self, drain: float | None = 0.0) -> None:
         """Stop accepting at once, let handlers finish within ``drain`` seconds, then abort what is left.
 
-        Returns when every thread has ended. May be repeated. A handler may call it too, and does not wait for
-        itself, nor for other handlers that have called it: they would wait for each other.
+        None lets them take their time. Returns when every thread has ended. May be repeated. A handler may call it
+        too, and does not wait for itself, nor for other handlers that have called it: they would wait for each other.
 
         Source: LispWorks manual, server-terminate.
         """
-        until = Deadline.after(checked_timeout(drain, "drain") or 0.0)
+        until = Deadline.after(checked_timeout(drain, "drain"))
         self._stop()
         if current_thread() is not self._thread:
             self._thread.join()
         with self._changed:
             own = {one for one in self._connections if one.thread == get_ident()}
             self._terminating |= own
-            while self._others(own) and not until.passed:
-                self._changed.wait(until.limit())
+            while self._others(own) and not (until.passed or self._hurried):
+                self._changed.wait(until.limit(HURRY_WITHIN))
             left = self._others(own)
         for connection in left:
             connection.abort()
@@ -283,35 +289,32 @@ class Server:
         self._thread.join(checked_timeout(timeout, "timeout"))
         return not self._thread.is_alive()
 
-    def serve_forever(self, drain: float = DRAIN) -> None:
+    def serve_forever(self, drain: float | None = DRAIN) -> None:
         """For a main thread with nothing else to do: return when the server was terminated, by whomever.
 
         SIGTERM and SIGINT (Ctrl-C) terminate it with ``drain`` seconds for the handlers; a second signal ends the
         drain. Their former handlers are back afterwards.
 
         Raises:
-            ValueError: this is not the main thread, where alone signals can be handled; join() waits as well.
+            ValueError: this is not the main thread, where alone signals can be handled; join() waits as well. Or
+                a wrong drain.
         """
+        checked_timeout(drain, "drain")
         if current_thread() is not main_thread():
             raise ValueError("serve_forever() is for the main thread, which handles signals; use join() here")
-        hurried = False
-        draining = False
+        signalled = False
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            nonlocal hurried
-            if not self._stopping:
-                self._stop()
-            elif draining and not hurried:
-                hurried = True
-                raise _Hurry
+            # Nothing is raised here: an exception in the middle of a wait would leave its lock in disorder.
+            nonlocal signalled
+            self._hurried = signalled
+            signalled = True
+            self._stop()
 
         former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._thread.join()
-            draining = True
             self.terminate(drain)
-        except _Hurry:
-            self.terminate()
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
@@ -339,15 +342,16 @@ class Server:
 
     def _accept_all(self) -> None:
         wakeup = self._wakeup.fileno()
-        by_descriptor = {sock.fileno(): sock for sock in self._listeners}
+        listening = {sock.fileno(): sock for sock in self._listeners}
         try:
-            while not self._stopping:
+            while listening and not self._stopping:
                 full = len(self._connections) >= self._most
-                ready = wait_for_sockets([wakeup] if full else [wakeup, *by_descriptor], (), None)
+                ready = wait_for_sockets([wakeup] if full else [wakeup, *listening], (), None)
                 if wakeup in ready:
                     self._wakeup.clear()
                 for descriptor in ready - {wakeup}:
-                    self._accept_some(by_descriptor[descriptor])
+                    if not self._accept_some(listening[descriptor]):
+                        del listening[descriptor]
         finally:
             for sock in self._listeners:
                 sock.close()
@@ -355,21 +359,26 @@ class Server:
             if self._on_end is not None:
                 self._on_end()
 
-    def _accept_some(self, listener: socket.socket) -> None:
+    def _accept_some(self, listener: socket.socket) -> bool:
+        """False when it no longer listens, which somebody else's shutdown() or close() does to shared sockets."""
         for _ in range(AT_ONCE):
             if self._stopping or len(self._connections) >= self._most:
-                return
+                break
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     log.error("%s: cannot accept: %s; trying again", self.name, error.strerror)
                     self._pause(PAUSE_WITHOUT_DESCRIPTORS)
-                    return
+                    break
+                if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):
+                    log.error("%s: a socket listens no longer: %s", self.name, error.strerror)
+                    return False
                 continue  # everything else (ECONNABORTED, EPERM of a firewall) is about that one client
             self._begin(sock, SocketAddress.from_sockaddr(address) if isinstance(address, tuple) else None)
+        return True
 
     def _begin(self, sock: socket.socket, peer: SocketAddress | None) -> None:
         try:
@@ -385,13 +394,14 @@ class Server:
             log.error("%s: no thread for %s: %s", self.name, connection, error)
             self._forget(connection)
             connection.abort()
+            sock.close()
 
     def _handle(self, connection: _Connection) -> None:
         connection.thread = get_ident()
         try:
             connection.serve(self._service, self._refused)
         except BaseException as error:
-            if not (self._stopping and isinstance(error, SocketError)):
+            if not (self._stopping and isinstance(error, (SocketError, ConnectionError))):
                 log.error("%s: the handler for %s failed", self.name, connection, exc_info=True)
         finally:
             self._forget(connection)
@@ -493,10 +503,6 @@ class _Connection:
 
     def __str__(self) -> str:
         return str(self._peer) if self._peer is not None else "a client"
-
-
-class _Hurry(BaseException):
-    """A second signal, in the middle of a drain."""
 
 
 _INHERITED = sys.platform == "linux"

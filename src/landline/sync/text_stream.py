@@ -324,6 +324,8 @@ class TextSocketStream(StreamFace, io.TextIOBase):
         return stream
 
     def _decoded(self) -> int:
+        if self._channel.direction == "output":
+            return 0
         self._begin_slow()
         return len(self._decoder) or self._decoder.pending
 

@@ -56,6 +56,8 @@ def connection_failed(error: OSError, doing: str, **facts: Any) -> SocketError:
         return _broke(error, doing, facts)
     failure = error.failure
     condition = SslVerificationFailure if failure.kind == "verification" else _ESTABLISHED.get(failure.kind, SslError)
+    if not failure.established and failure.kind != "verification":
+        condition = _IN_HANDSHAKE.get(failure.kind, SslFailure)
     text = _explained(failure)
     if failure.kind == "truncated":
         text += "; what has come may not be all"

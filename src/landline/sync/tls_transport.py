@@ -13,8 +13,8 @@ A reader may have something to send: the answer to a key update, an alert. It ne
 sending, or the socket is full, the reader waits for both, to receive and to send, whatever comes first. So a
 blocked writer never blocks a reader, nor the other way round.
 
-Payload that a reader's answer has pushed out (it stands in the ciphertext before the answer) is told to the
-stream by the next send(), whose data still begins with it.
+Payload that a reader's answer has pushed out (it stands in the ciphertext before the answer) is taken off the front of
+what the stream has to send.
 
 Source: RFC 8446 (5.1 records, 4.6 messages after the handshake, 6.1 close_notify).
 """
@@ -29,11 +29,13 @@ from typing import Any, NoReturn
 
 from ..address import SocketAddress
 from ..deadline import Deadline
-from ..engine.session import Facts, Failure, Session, SessionFailed
+from ..engine.send import SendBuffer
+from ..engine.session import Facts, Session, SessionFailed
+from ..engine.session_failure import NotYet
 from ..tls.info import TlsInfo
 from ..tls.plan import TlsPlan
-from .conditions import PASSING, bare
-from .transport import MOST_DISCARDED, Transport
+from .conditions import bare, passes
+from .transport import MOST_DISCARDED, Carrier
 from .wait import raise_if_blocked
 
 __all__ = ["TlsTransport"]
@@ -69,23 +71,22 @@ class TlsTransport:
     secure = True
 
     __slots__ = (
-        "_ask", "_broken", "_ended", "_handing", "_info", "_limit", "_lock", "_moved", "_output_ended",
+        "_ask", "_broken", "_buffer", "_ended", "_handing", "_info", "_limit", "_lock", "_output_ended",
         "_plain", "_plain_receive", "_reading", "_unanswered", "_writing", "admitted", "plan", "resumable_at",
         "session", "woken",
     )  # fmt: skip
 
-    def __init__(self, plain: Transport, session: Session, plan: TlsPlan) -> None:
+    def __init__(self, plain: Carrier, session: Session, plan: TlsPlan) -> None:
         self._plain = plain
         self.session = session
         self.plan = plan
         self.admitted = False
         self.resumable_at: SocketAddress | None = None
         self._limit: float | None = None
-        self._plain_receive: Callable[[int], bytes] = self._not_yet
-        self.belongs_to(RLock(), RLock(), RLock())
+        self._plain_receive: Callable[[int], bytes] = self.refuse_payload
+        self.belongs_to(RLock(), RLock(), RLock(), SendBuffer())
         self._handing = False  # a signal handler has interrupted whoever holds _sending in the same thread
         self._unanswered = False
-        self._moved = 0
         self._info: TlsInfo | None = None
         self._broken: OSError | None = None  # which the system tells once; for reads, where they did not hear it
         self._ask = SMALL
@@ -103,6 +104,9 @@ class TlsTransport:
         Raises:
             SessionFailed, OSError.
         """
+        if self._broken is not None:
+            raise self._broken
+        received = False
         while True:
             try:
                 with self._lock:
@@ -115,9 +119,17 @@ class TlsTransport:
                     return False
             if done:
                 return True
-            data = self._plain.receive(FLIGHT, until.limit(idle))
+            if received and until.passed:
+                return False
+            try:
+                data = self._plain.receive(FLIGHT, until.limit(idle))
+            except OSError as error:
+                if not passes(error):
+                    self._broken = bare(error)
+                raise
             if data is None or not self._feed(data):
                 return False
+            received = True
 
     def feed(self, data: bytes) -> None:
         """Ciphertext that somebody else has received, before the handshake."""
@@ -132,22 +144,29 @@ class TlsTransport:
         except SessionFailed:
             self._answer()
 
+    def refuse_payload(self, *_: object) -> NoReturn:
+        """What every way to send or receive comes to before the transport is admitted. Raises why."""
+        self.session.check()
+        if self._broken is not None:
+            raise self._broken
+        raise NotYet
+
     @property
     def info(self) -> TlsInfo | None:
         """What the handshake agreed upon; None before."""
-        if self._info is None and self.session.established:
+        if self._info is None and self.admitted:
             with self._lock:
                 self._info = _info(self.session.facts(), self.plan)
         return self._info
 
     # Receiving
 
-    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
-        self._reading, self._writing, self._lock = reading, writing, state
+    def belongs_to(self, reading: Any, writing: Any, state: Any, sending: SendBuffer, /) -> None:
+        self._reading, self._writing, self._lock, self._buffer = reading, writing, state, sending
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
         if not self.admitted:
-            return self._not_yet, self._not_yet
+            return self.refuse_payload, self.refuse_payload
         self._limit = limit
         self._plain_receive = self._plain.limited(limit)[0]
         return self._receive_limited, self._receive_into_limited
@@ -205,7 +224,10 @@ class TlsTransport:
                 return True
             if data is None:
                 return False
-            if not self._feed(data):
+            try:
+                if not self._feed(data):
+                    return True
+            except OSError:
                 return True
 
     # Sending
@@ -213,11 +235,8 @@ class TlsTransport:
     def send(self, data: memoryview | bytes, limit: float | None, /) -> int | None:
         if self._handing:
             return 0
-        if self._moved:
-            moved, self._moved = self._moved, 0
-            return moved
         if not self.admitted:
-            self._not_yet()
+            self.refuse_payload()
         self._handing = True
         try:
             with self._lock:
@@ -294,7 +313,7 @@ class TlsTransport:
     def detach(self) -> socket.socket:
         raise ValueError("TLS is active on this stream: stop_tls() first")
 
-    def reclaim(self) -> tuple[Transport, bytes]:
+    def reclaim(self) -> tuple[Carrier, bytes]:
         """After both close_notify: the transport below, and what it has received behind TLS."""
         with self._lock:
             return self._plain, self.session.leftover()
@@ -304,8 +323,9 @@ class TlsTransport:
     def _receive(self, read: Callable[[Any], Any], what: Any, limit: float | None) -> Any:
         """What ``read`` gives, 0 when woken, None when nothing came in time."""
         if not self.admitted:
-            self._not_yet()
+            self.refuse_payload()
         until = Deadline.after(limit)
+        fed = False
         while True:
             try:
                 with self._lock:
@@ -317,6 +337,8 @@ class TlsTransport:
                 if self.resumable_at is not None:
                     self._remember()
                 return data
+            if fed and until.passed:
+                return None
             wait = until.limit()
             if self._has_answer() and not self._answer():
                 if not self._plain.wait(True, True, wait):
@@ -325,6 +347,7 @@ class TlsTransport:
             received = self._plain.receive(self._ask, wait)
             if received is not None and not self._feed(received):
                 return 0
+            fed = received is not None
             if received is None and (limit == 0 or until.passed or wait != 0):
                 return None
 
@@ -338,10 +361,6 @@ class TlsTransport:
                 left -= len(data)
         except OSError:
             pass  # it is gone
-
-    def _not_yet(self, *_: object) -> NoReturn:
-        self.session.check()
-        raise SessionFailed(Failure("local", "the TLS handshake is not done (handshake() goes on with it)"))
 
     def _feed(self, data: bytes) -> bool:
         """Ciphertext that was received, or the end of it; False when that is because of wake()."""
@@ -369,7 +388,7 @@ class TlsTransport:
                 self.plan.remember(peer, self.session.resumable())
 
     def _send_failed(self, error: OSError) -> None:
-        if not isinstance(error, BrokenPipeError) and error.errno not in PASSING:  # EPIPE: the end is still to come
+        if not isinstance(error, BrokenPipeError) and not passes(error):  # EPIPE: the end is still to come
             self._broken = bare(error)
 
     def _has_answer(self) -> bool:
@@ -397,10 +416,14 @@ class TlsTransport:
                     self._unanswered = False
                     return True
                 count = self._plain.send(chunk, limit)
+                if not count and self._output_ended:
+                    count = self._plain.send_now(chunk)
                 if not count:
                     self._unanswered = True
                     return False
-                self._moved += self.session.sent(count)
+                if moved := self.session.sent(count):
+                    with self._lock:
+                        self._buffer.advance(moved)
         except OSError as error:
             self._send_failed(error)
             raise

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..engine.send import SendBuffer
 from .wait import Waits, choose_waits
 
-__all__ = ["PlainTransport", "Transport"]
+__all__ = ["MOST_DISCARDED", "Carrier", "PlainTransport", "Transport"]
 
 _LINGER_NOT = struct.pack("@HH" if sys.platform == "win32" else "@ii", 1, 0)
 
@@ -33,8 +34,11 @@ class Transport(Protocol):
     @property
     def secure(self) -> bool: ...
 
-    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
-        """The owner's locks: held around every receive, around every send, and never around I/O. All reentrant."""
+    def belongs_to(self, reading: Any, writing: Any, state: Any, sending: SendBuffer, /) -> None:
+        """The owner's locks: held around every receive, around every send, and never around I/O. All reentrant.
+
+        And what it has to send, guarded by the last of them.
+        """
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]: ...
 
@@ -80,6 +84,13 @@ class Transport(Protocol):
         """Give up the socket, blocking and without time limits."""
 
 
+class Carrier(Transport, Protocol):
+    """A transport that can have a TLS session over it."""
+
+    def send_now(self, data: memoryview | bytes, /) -> int:
+        """Hand over what can be without waiting, woken or not."""
+
+
 class PlainTransport:
     """TCP (or any stream socket) as it is."""
 
@@ -92,7 +103,7 @@ class PlainTransport:
         self._waits = waits or choose_waits(sock)
         self.send = self._waits.send  # the one that is called for every request: a call less
 
-    def belongs_to(self, reading: Any, writing: Any, state: Any, /) -> None:
+    def belongs_to(self, reading: Any, writing: Any, state: Any, sending: SendBuffer, /) -> None:
         pass  # who receives never sends here
 
     def limited(self, limit: float | None, /) -> tuple[Callable[[int], bytes], Callable[[memoryview], memoryview]]:
@@ -107,6 +118,9 @@ class PlainTransport:
     def send_file(self, file: int, count: int, limit: float | None, /) -> int | None:
         """As Waits.send_file(); only here, for what is sent over TLS must be encrypted first."""
         return self._waits.send_file(file, count, limit)
+
+    def send_now(self, data: memoryview | bytes, /) -> int:
+        return self._waits.send_now(data)
 
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
         return self._waits.wait(read, write, limit)

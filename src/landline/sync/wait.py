@@ -65,6 +65,9 @@ class Waits(Protocol):
     def send(self, data: memoryview | bytes, limit: float | None) -> int:
         """Hand over what the kernel takes: how many bytes; 0 when none within ``limit``, or when woken."""
 
+    def send_now(self, data: memoryview | bytes) -> int:
+        """Hand over what the kernel takes without waiting, woken or not."""
+
     def send_file(self, file: int, count: int, limit: float | None) -> int | None:
         """Hand over up to ``count`` bytes from where the open file stands, which moves on by as many (Linux).
 
@@ -142,6 +145,12 @@ class PolledWaits:
                 if limit == 0 or not self.wait(False, True, _left(ends_at)):
                     return 0
         return 0
+
+    def send_now(self, data: memoryview | bytes) -> int:
+        try:
+            return self._socket.send(data, _SEND_FLAGS)
+        except BlockingIOError:
+            return 0
 
     def send_file(self, file: int, count: int, limit: float | None) -> int | None:
         ends_at = None
