@@ -7,6 +7,7 @@ hidden on a second core and the numbers mean the work of both sides. Linux only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -15,19 +16,27 @@ from .cases import CASES
 from .harness import measure
 from .peers import available
 from .report import LEGEND, table, verdict_line, verdicts, write_json
-from .server import running_server
+from .server import NoTlsServer, running_server, running_tls_server
+from .wire import Server, TlsServer
 
 
 def main() -> int:
     options = arguments().parse_args()
     rounds = options.rounds or (3 if options.quick else 9)
     seconds = options.seconds or (0.04 if options.quick else 0.1)
-    os.sched_setaffinity(0, {options.core})
     chosen = [case for case in CASES if not options.only or case.name in options.only]
     peers, missing = available()
     began = time.monotonic()
-    with running_server() as server:
-        results = measure(server, chosen, peers, rounds, seconds)
+    with contextlib.ExitStack() as stack:
+        os.sched_setaffinity(0, {options.core if options.server_core is None else options.server_core})
+        servers: list[Server | TlsServer] = [stack.enter_context(running_server())]
+        if any(case.tls for case in chosen):
+            try:
+                servers.append(stack.enter_context(running_tls_server()))
+            except NoTlsServer as error:
+                missing["TLS"] = str(error)
+        os.sched_setaffinity(0, {options.core})
+        results = measure(servers, chosen, peers, rounds, seconds)
     took = time.monotonic() - began
 
     print(LEGEND)
@@ -38,7 +47,15 @@ def main() -> int:
     print(f"Targets (core {options.core}, {rounds} rounds, {took:.0f} s):")
     found = verdicts(results)
     print(*map(verdict_line, found), sep="\n")
-    settings = {"core": options.core, "rounds": rounds, "sample_seconds": seconds, "took": took}
+    settings = {
+        "core": options.core,
+        "server_core": options.server_core,
+        "rounds": rounds,
+        "sample_seconds": seconds,
+        "took": took,
+    }
+    if isinstance(servers[-1], TlsServer):
+        settings["c_openssl"] = servers[-1].openssl
     write_json(options.json, results, settings, missing)
     print(f"Every sample is in {options.json}")
     return 1 if any(result.failures for result in results) else 0
@@ -50,9 +67,7 @@ def arguments() -> argparse.ArgumentParser:
         description="landline, its peers and a C client, in one run on one core.",
         epilog="CASE: " + ", ".join(case.name for case in CASES),
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds: half a minute"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a minute and a half")
     parser.add_argument(
         "--only",
         action="append",
@@ -69,9 +84,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help="samples of each peer (default 9)")
     parser.add_argument("--seconds", type=float, help="length of a sample (default 0.1)")
-    parser.add_argument(
-        "--core", type=int, default=max(os.sched_getaffinity(0)), help="default: the last core"
-    )
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="default: the last core")
+    parser.add_argument("--server-core", type=int, help="default: the same core, so that both sides' work counts")
     return parser
 
 

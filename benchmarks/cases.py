@@ -20,9 +20,14 @@ from .wire import CHUNK_SIZE
 class Case:
     name: str
     title: str
-    unit: Literal["us", "ms", "M/s", "GB/s", "bytes"]
+    unit: Literal["us", "ms", "/s", "M/s", "GB/s", "bytes"]
     count: int | None = None
     """Operations in a sample where that is fixed; None: as many as fill the time of a sample."""
+
+    @property
+    def tls(self) -> bool:
+        """The other end is the server that speaks TLS."""
+        return self.name.startswith("tls_")
 
     def shown(self, value: float) -> str:
         """One operation's seconds (or one stream's bytes) in the unit of this case."""
@@ -31,6 +36,8 @@ class Case:
                 return f"{value * 1e6:.2f} us"
             case "ms":
                 return f"{value * 1e3:.2f} ms"
+            case "/s":
+                return f"{1 / value:.0f} /s"
             case "M/s":
                 return f"{1e-6 / value:.2f} M/s"
             case "GB/s":
@@ -53,6 +60,15 @@ CASES = (
     Case("connect", "connect to a numeric host and close", "us"),
     Case("memory", "Python memory of one idle open stream", "bytes", count=200),
     Case("import_time", "import, in a fresh interpreter", "ms", count=1),
+    Case("tls_round_trip", "TLS round trip: write 64 bytes, read exactly 64", "us"),
+    Case("tls_bulk_receive", "TLS bulk read, at most 256 KiB a call", "GB/s"),
+    Case("tls_bulk_send", "TLS bulk write, 256 KiB a call", "GB/s"),
+    Case("tls_connect", "connect, full TLS handshake (P-256) and close", "/s"),
+    Case("tls_connect_rsa", "connect, full TLS handshake (RSA-2048) and close", "/s"),
+    Case("tls_resumed", "connect, resumed handshake (P-256), one byte there and back, close", "/s"),
+    Case("tls_resumed_rsa", "connect, resumed handshake (RSA-2048), one byte there and back, close", "/s"),
+    Case("tls_memory", "Python memory of one idle open TLS stream", "bytes", count=200),
+    Case("tls_resident", "resident memory of one idle open TLS stream, OpenSSL's included", "bytes", count=200),
 )
 
 
@@ -63,6 +79,8 @@ class Target:
     limit: float
     peer: str = ""
     ours: str = "landline"
+    c_peer: str = ""
+    """Whom the C client is compared with, where that is not `peer`."""
 
     def met(self, value: float) -> bool:
         return value >= self.limit if self.kind == "speed" else value <= self.limit
@@ -87,4 +105,13 @@ TARGETS = (
     Target("connect", "time", 1.25, "socket, timeout"),
     Target("memory", "bytes", 4096),
     Target("import_time", "time", 1.5, "socket"),
+    Target("tls_round_trip", "time", 0.95, "SSLSocket, timeout"),
+    Target("tls_bulk_receive", "speed", 1.05, "SSLSocket, timeout"),
+    Target("tls_bulk_send", "speed", 1.0, "SSLSocket, timeout"),
+    Target("tls_connect", "speed", 20, "SSLSocket, new context"),
+    Target("tls_connect", "speed", 20, "SSLSocket, new context", ours="landline, default"),
+    Target("tls_connect_rsa", "speed", 20, "SSLSocket, new context"),
+    Target("tls_resumed", "speed", 1.7, "landline, fresh", c_peer="C client, fresh"),
+    Target("tls_resumed_rsa", "speed", 1.7, "landline, fresh", c_peer="C client, fresh"),
+    Target("tls_memory", "bytes", 3072),
 )

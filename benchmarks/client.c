@@ -2,37 +2,18 @@
 
    It does the same job as the library, not less: the receive limit is set, counts are exact, lines are
    found with memchr, short writes are collected. Called as "client CASE PORT COUNT"; a tenth of
-   COUNT is done first, unmeasured; prints the nanoseconds that COUNT operations took. */
+   COUNT is done first, unmeasured; prints the nanoseconds that COUNT operations took, and those
+   that this process, and it and the server, were at work. */
 
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "dialling.h"
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { MESSAGE = 64, FRAME = 16, LINE = 80, CHUNK = 256 * 1024, PENDING = 64 * 1024, LIMIT_SECONDS = 5 };
+enum { MESSAGE = 64, FRAME = 16, LINE = 80, CHUNK = 256 * 1024, PENDING = 64 * 1024 };
 
-static struct sockaddr_in server = {.sin_family = AF_INET};
 static char buffer[CHUNK], item[LINE];
 static size_t start, end;
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static int dial(void) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
-        die("connect");
-    return fd;
-}
 
 static size_t receive(int fd, char *into, size_t size) {
     ssize_t got = recv(fd, into, size, 0);
@@ -142,36 +123,22 @@ static const struct {
     {"small_writes", small_writes}, {"connect", connect_and_close},
 };
 
-static long long now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
-
 int main(int argc, char **argv) {
     if (argc != 4) {
         fprintf(stderr, "usage: client CASE PORT COUNT\n");
         return 2;
     }
     long count = atol(argv[3]);
-    struct timeval limit = {LIMIT_SECONDS, 0};
-    int on = 1, fd = -1;
     memset(buffer, 'x', sizeof buffer);
-    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    server.sin_port = htons((unsigned short)atoi(argv[2]));
+    set_port(argv[2]);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (strcmp(cases[i].name, argv[1]) != 0)
             continue;
-        if (cases[i].run != connect_and_close) {
-            fd = dial();
-            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        }
+        int fd = cases[i].run == connect_and_close ? -1 : dial_with_limits();
         cases[i].run(fd, count / 10 + 1);
-        long long before = now();
+        start_clocks();
         cases[i].run(fd, count);
-        printf("%lld\n", now() - before);
+        print_clocks();
         return 0;
     }
     fprintf(stderr, "no such case: %s\n", argv[1]);

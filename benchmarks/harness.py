@@ -7,6 +7,9 @@ are taken within a round and their median over the rounds is reported: closer to
 machine than the quotient of two medians. The minimum was rejected: it rewards lucky scheduling
 between client and server, which share the core.
 
+Where another program works on that core all the time, the clock on the wall says little. So the time
+at work stands beside it: the client's, and that of client and server, which is what an idle core would take.
+
 A sample is a fresh process. With all peers in one, what one of them left on the heap decided
 whether another's 256 KiB buffers were reused or mapped anew each time: asyncio's bulk read took one
 or four times its time, depending on which cases had run before. A sample opens its own connection,
@@ -21,13 +24,14 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .cases import Case
 from .peers import Peer
-from .wire import Server
+from .sampling import Taken
+from .wire import Server, TlsServer
 
 STUCK = 60.0
 """Seconds after which a sample is given up."""
@@ -35,28 +39,50 @@ STUCK = 60.0
 
 @dataclass
 class Measured:
-    """Seconds (or bytes) per operation: one number per round for each peer of a case."""
+    """What an operation took: once per round for each peer of a case."""
 
     case: Case
-    samples: dict[str, list[float]] = field(default_factory=dict)
+    samples: dict[str, list[Taken]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
+    def amounts(self, peer: str) -> list[float]:
+        return [taken.amount for taken in self.samples[peer]]
+
+    def work(self, peer: str) -> list[float]:
+        """Seconds that the client was at work; [] where they say nothing."""
+        return [taken.client for taken in self.samples[peer] if taken.client is not None]
+
+    def all_work(self, peer: str) -> list[float]:
+        """The same of client and server."""
+        return [taken.both for taken in self.samples[peer] if taken.both is not None]
+
     def median(self, peer: str) -> float:
-        return statistics.median(self.samples[peer])
+        return statistics.median(self.amounts(peer))
 
     def spread(self, peer: str) -> float:
         """Half the distance between the quartiles, as a part of the median."""
         if len(self.samples[peer]) < 2:
             return 0.0
-        lower, _, upper = statistics.quantiles(self.samples[peer], n=4, method="inclusive")
+        lower, _, upper = statistics.quantiles(self.amounts(peer), n=4, method="inclusive")
         return (upper - lower) / 2 / self.median(peer)
 
     def time_ratio(self, peer: str, other: str) -> float | None:
         """How many times the time of `other` this peer takes; None where one was not measured."""
-        if peer not in self.samples or other not in self.samples:
+        return self._ratio(self.amounts, peer, other)
+
+    def work_ratio(self, peer: str, other: str) -> float | None:
+        """The same for the client's time at work."""
+        return self._ratio(self.work, peer, other)
+
+    def all_work_ratio(self, peer: str, other: str) -> float | None:
+        """The same for that of client and server."""
+        return self._ratio(self.all_work, peer, other)
+
+    def _ratio(self, numbers: Callable[[str], list[float]], peer: str, other: str) -> float | None:
+        if peer not in self.samples or other not in self.samples or not numbers(other):
             return None
-        pairs = zip(self.samples[peer], self.samples[other], strict=True)
+        pairs = zip(numbers(peer), numbers(other), strict=True)
         return statistics.median(ours / theirs for ours, theirs in pairs)
 
     @contextlib.contextmanager
@@ -70,45 +96,47 @@ class Measured:
 
 
 def measure(
-    server: Server, cases: Sequence[Case], peers: Sequence[Peer], rounds: int, seconds: float
+    servers: Sequence[Server | TlsServer], cases: Sequence[Case], peers: Sequence[Peer], rounds: int, seconds: float
 ) -> list[Measured]:
     """Measure every case with every peer that has it; a sample takes about `seconds`.
 
+    A case for which there is no server is left out.
+
     A peer that fails in a case is left out of that case: it must not cost the others their numbers.
     """
-    results = [Measured(case) for case in cases]
+    by_kind = {isinstance(server, TlsServer): server for server in servers}
+    results = [Measured(case) for case in cases if case.tls in by_kind]
     for result in results:
         for peer in (peer for peer in peers if hasattr(peer, result.case.name)):
             progress("trial", result.case, peer)
             with result.failing(peer):
                 result.counts[peer.name], _ = sample(
-                    server, result.case, peer, result.case.count, seconds
+                    by_kind[result.case.tls], result.case, peer, result.case.count, seconds
                 )
                 result.samples[peer.name] = []
     for number in range(rounds):
         for result in results:
-            able = [peer for peer in peers if peer.name in result.samples]
+            able = [peer for peer in peers if hasattr(peer, result.case.name) and peer.name in result.samples]
             first = number % max(1, len(able))
             for peer in able[first:] + able[:first]:
                 progress(f"round {number + 1} of {rounds}", result.case, peer)
                 with result.failing(peer):
                     count, taken = sample(
-                        server, result.case, peer, result.counts[peer.name], seconds
+                        by_kind[result.case.tls], result.case, peer, result.counts[peer.name], seconds
                     )
-                    result.samples[peer.name].append(taken / count)
+                    result.samples[peer.name].append(taken.shared_by(count))
     progress("done")
     return results
 
 
-def sample(
-    server: Server, case: Case, peer: Peer, count: int | None, seconds: float
-) -> tuple[int, float]:
+def sample(server: Server | TlsServer, case: Case, peer: Peer, count: int | None, seconds: float) -> tuple[int, Taken]:
     """What `sample.py` answers, in a process of its own; its errors go to standard error."""
     request = {
         "module": type(peer).__module__,
         "peer": peer.name,
         "case": case.name,
         "server": server._asdict(),
+        "tls": case.tls,
         "count": count,
         "seconds": seconds,
     }
@@ -119,8 +147,8 @@ def sample(
         check=True,
         timeout=STUCK,
     ).stdout
-    done, taken = json.loads(printed)
-    return done, taken
+    done, *taken = json.loads(printed)
+    return done, Taken(*taken)
 
 
 def progress(stage: str, case: Case | None = None, peer: Peer | None = None) -> None:

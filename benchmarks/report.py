@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import ssl
+import statistics
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ LIBRARIES = ("landline", "uvloop", "trio", "anyio")
 LEGEND = """\
 spread: half the distance between the quartiles, as a part of the median
 x C, x landline: how many times the time (for memory: the bytes) of the C client, of landline
+at work: the client's time at work, and how many times landline's that is; both: the same with the server's added
+    (that is what one core would take that had nothing else to do)
 """
 FLOOR, OURS = "C client", "landline"
 
@@ -26,53 +30,65 @@ def table(result: Measured) -> str:
     """One case as text; LEGEND says what the columns mean."""
     lines = [
         result.case.title,
-        f"{'':22}{'median':>14}{'spread':>8}{'x C':>9}{'x landline':>12}",
+        f"{'':26}{'median':>14}{'spread':>8}{'x C':>8}{'x landline':>12}"
+        f"{'at work':>14}{'x landline':>12}{'both':>14}{'x landline':>12}",
     ]
     for peer in result.samples:
-        against = "".join(
-            f"{ratio:{width}.2f}" if (ratio := result.time_ratio(peer, other)) else " " * width
-            for other, width in ((FLOOR, 9), (OURS, 12))
-        )
         shown = result.case.shown(result.median(peer))
-        lines.append(f"  {peer:20}{shown:>14}{result.spread(peer):8.0%}{against}".rstrip())
-    lines += [f"  {peer:20}failed: {why}" for peer, why in result.failures.items()]
+        line = f"  {peer:24}{shown:>14}{result.spread(peer):8.0%}"
+        line += column(result.time_ratio(peer, FLOOR), 8) + column(result.time_ratio(peer, OURS), 12)
+        for seconds, ratio_of in ((result.work, result.work_ratio), (result.all_work, result.all_work_ratio)):
+            if seconds(peer):
+                shown = result.case.shown(statistics.median(seconds(peer)))
+                line += f"{shown:>14}" + column(ratio_of(peer, OURS), 12)
+        lines.append(line.rstrip())
+    lines += [f"  {peer:24}failed: {why}" for peer, why in result.failures.items()]
     return "\n".join(lines)
+
+
+def column(ratio: float | None, width: int) -> str:
+    return " " * width if ratio is None else f"{ratio:{width}.2f}"
 
 
 def verdicts(results: Iterable[Measured]) -> list[dict[str, Any]]:
     """Every target of the cases measured; a value is None where one of its sides is missing.
 
-    What the C client would score stands beside it: no library can do much better.
+    Beside it stands what the times at work give, and what the C client would score: no library can do much better.
     """
     by_name = {result.case.name: result for result in results}
     found = []
     for target in TARGETS:
         if target.case in by_name:
             result = by_name[target.case]
-            value = target_value(target, result, target.ours)
+            value = target_value(target, result.time_ratio, target.ours)
+            if target.kind == "bytes":
+                value = result.median(target.ours) if target.ours in result.samples else None
             found.append(
                 {
                     "target": str(target),
                     "value": value,
                     "met": None if value is None else target.met(value),
-                    "c_client": target_value(target, result, FLOOR),
+                    "at_work": target_value(target, result.work_ratio, target.ours),
+                    "both_at_work": target_value(target, result.all_work_ratio, target.ours),
+                    "c_client": target_value(target, result.time_ratio, FLOOR, target.c_peer),
                 }
             )
     return found
 
 
 def verdict_line(verdict: dict[str, Any]) -> str:
-    """One line: the target, landline's value and verdict, and the C client's value."""
-    value, limit = verdict["value"], verdict["c_client"]
+    """One line: the target, landline's value and verdict, the values at work, and the C client's value."""
+    value = verdict["value"]
     outcome = "not measured" if value is None else "met" if verdict["met"] else "MISSED"
     shown = "" if value is None else f"{value:.4g}"
-    beside = "" if limit is None else f"{FLOOR}: {limit:.2f}"
-    return f"  {verdict['target']:68}{shown:>9}  {outcome:14}{beside}".rstrip()
+    at_work, both, limit = (
+        "" if verdict[key] is None else f"{name}: {verdict[key]:.2f}"
+        for key, name in (("at_work", "at work"), ("both_at_work", "both"), ("c_client", FLOOR))
+    )
+    return f"  {verdict['target']:76}{shown:>9}  {outcome:14}{at_work:16}{both:13}{limit}".rstrip()
 
 
-def write_json(
-    path: Path, results: Iterable[Measured], settings: dict[str, Any], missing: dict[str, str]
-) -> None:
+def write_json(path: Path, results: Iterable[Measured], settings: dict[str, Any], missing: dict[str, str]) -> None:
     results = list(results)
     document = {
         "machine": machine(),
@@ -90,9 +106,11 @@ def write_json(
                         "spread": result.spread(peer),
                         "times_c": result.time_ratio(peer, FLOOR),
                         "times_landline": result.time_ratio(peer, OURS),
-                        "samples": samples,
+                        "samples": result.amounts(peer),
+                        "at_work": result.work(peer),
+                        "both_at_work": result.all_work(peer),
                     }
-                    for peer, samples in result.samples.items()
+                    for peer in result.samples
                 },
                 "failures": result.failures,
             }
@@ -109,16 +127,18 @@ def machine() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": compiler_version(),
+        "openssl": ssl.OPENSSL_VERSION,
         "libraries": {name: version for name in LIBRARIES if (version := library_version(name))},
     }
 
 
-def target_value(target: Target, result: Measured, ours: str) -> float | None:
-    if target.kind == "bytes":
-        return result.median(ours) if ours in result.samples else None
+def target_value(
+    target: Target, ratio_of: Callable[[str, str], float | None], ours: str, peer: str = ""
+) -> float | None:
+    """The ratio that the target speaks of; None where a side is missing, and for targets in bytes."""
     if target.kind == "speed":
-        return result.time_ratio(target.peer, ours)
-    return result.time_ratio(ours, target.peer)
+        return ratio_of(peer or target.peer, ours)
+    return ratio_of(ours, peer or target.peer)
 
 
 def library_version(name: str) -> str | None:

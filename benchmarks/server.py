@@ -1,42 +1,93 @@
-"""The C programs: compiled for this run into a temporary directory, and the server running.
+"""The C programs: compiled for this run into a temporary directory, and the servers running.
 
-Compiling takes a second and leaves nothing behind; a cached binary would need a rule for when it is
-out of date.
+Compiling takes two seconds and leaves nothing behind; a cached binary would need a rule for when it is
+out of date. The certificates are made anew too, for the same reason: a root, an intermediate and a
+certificate for HOST, of each kind of key.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .wire import Server
+from .wire import HOST, Server, TlsServer
+
+
+class NoTlsServer(Exception):
+    """It cannot be had here; the message says why."""
 
 
 @contextlib.contextmanager
 def running_server() -> Iterator[Server]:
     """The server of `server.c`; it ends with the block, or when this process dies."""
     with tempfile.TemporaryDirectory(prefix="landline-bench-") as directory:
-        server, client = compiled("server", Path(directory)), compiled("client", Path(directory))
-        with subprocess.Popen(
-            [server], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            ports = dict(line.split() for line in iter(process.stdout.readline, "\n"))
-            try:
-                yield Server(
-                    client=str(client), **{name: int(port) for name, port in ports.items()}
-                )
-            finally:
-                process.stdin.close()
+        folder = Path(directory)
+        program, client = compiled("server", folder), compiled("client", folder)
+        with running(program) as ports:
+            yield Server(client=str(client), **ports)
 
 
-def compiled(name: str, directory: Path) -> Path:
+@contextlib.contextmanager
+def running_tls_server() -> Iterator[TlsServer]:
+    """The same for `tls_server.c`. Raises NoTlsServer."""
+    with tempfile.TemporaryDirectory(prefix="landline-bench-") as directory:
+        folder = Path(directory)
+        try:
+            program, client = (compiled(name, folder, "-lssl", "-lcrypto") for name in ("tls_server", "tls_client"))
+            roots = make_certificates(folder)
+        except subprocess.CalledProcessError as error:
+            raise NoTlsServer("no C program on OpenSSL can be compiled here (its headers: libssl-dev)") from error
+        except ImportError as error:
+            raise NoTlsServer(f"no certificates: {error}") from error
+        all_roots = ""
+        if of_system := system_roots():
+            all_roots = str(folder / "all_roots.pem")
+            Path(all_roots).write_bytes(of_system + roots.read_bytes())
+        version = subprocess.check_output([client, "version"], text=True).strip()
+        with running(program, folder / "ec.pem", folder / "rsa.pem") as ports:
+            yield TlsServer(client=str(client), roots=str(roots), all_roots=all_roots, openssl=version, **ports)
+
+
+@contextlib.contextmanager
+def running(*command: Path) -> Iterator[dict[str, int]]:
+    """Start a server; its process, and its ports by service."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = [line.split() for line in iter(process.stdout.readline, "\n") if line]
+        try:
+            yield {"pid": process.pid, **{name: int(port) for name, port in lines}}
+        finally:
+            process.stdin.close()
+
+
+def compiled(name: str, directory: Path, *libraries: str) -> Path:
     source, binary = Path(__file__).with_name(f"{name}.c"), directory / name
     compiler = os.environ.get("CC", "gcc")
-    subprocess.run([compiler, "-O2", "-Wall", "-pthread", "-o", binary, source], check=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-pthread", "-o", binary, source, *libraries], check=True)
     return binary
+
+
+def make_certificates(folder: Path) -> Path:
+    """ec.pem and rsa.pem, each a key with its certificates, and the file of their roots, which is returned."""
+    import trustme
+
+    roots = folder / "roots.pem"
+    with roots.open("wb") as file:
+        for name, kind in (("ec", trustme.KeyType.ECDSA), ("rsa", trustme.KeyType.RSA)):
+            root = trustme.CA(key_type=kind)
+            leaf = root.create_child_ca(kind).issue_cert(HOST, key_type=kind)
+            leaf.private_key_and_cert_chain_pem.write_to_path(folder / f"{name}.pem")
+            file.write(root.cert_pem.bytes())
+    return roots
+
+
+def system_roots() -> bytes:
+    """What `create_default_context()` would load, some 140 authorities. b"" on a system that has none."""
+    file = ssl.get_default_verify_paths().cafile
+    return Path(file).read_bytes() if file else b""

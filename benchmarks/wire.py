@@ -18,9 +18,14 @@ CHUNK = b"x" * CHUNK_SIZE
 """Not zeros: fresh zeros are one page of memory mapped many times, and that page stays cached."""
 
 
-class Server(NamedTuple):
-    """The ports of `server.c` on HOST, by service, and the path of the compiled `client.c`."""
+SERVER_PID = "LANDLINE_BENCH_SERVER"
+"""The environment variable that tells a sample, and a C client, whose work counts beside its own."""
 
+
+class Server(NamedTuple):
+    """The ports of `server.c` on HOST, by service, its process, and the path of the compiled `client.c`."""
+
+    pid: int
     echo: int
     lines: int
     crlf_lines: int
@@ -28,3 +33,23 @@ class Server(NamedTuple):
     sink: int
     door: int
     client: str
+
+
+class TlsServer(NamedTuple):
+    """The same of `tls_server.c` and `tls_client.c`.
+
+    Their certificates are elliptic but for `rsa_door`. `roots` is a file with the authorities behind them,
+    `all_roots` one with the system's roots before these, for SSL_CERT_FILE ("" where the system has none).
+    `openssl` is the version that the C programs use.
+    """
+
+    pid: int
+    echo: int
+    source: int
+    sink: int
+    door: int
+    rsa_door: int
+    client: str
+    roots: str
+    all_roots: str
+    openssl: str

@@ -1,8 +1,9 @@
 """The libraries measured, one module each; a module's PEERS lists what it offers.
 
 A peer's methods are named after the cases of `cases.py`; where it has none, it is left out of the
-case. A method opens its own connection, does `count` operations inside `timed` and returns the
-seconds. A module whose library is not installed is left out as a whole.
+case. A method opens its own connection, does `count` operations inside `timed` and returns what that
+took. Methods whose names begin with "tls_" get the other server. A module whose library is not installed is
+left out as a whole.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.wire import Server
+from benchmarks.sampling import Taken
 
 MODULES = (
     "with_landline",
+    "landline_tls",
     "c_client",
     "raw_socket",
+    "ssl_socket",
     "makefile",
     "asyncio_streams",
     "uvloop_streams",
@@ -28,10 +31,10 @@ MODULES = (
 class Peer:
     name: str
 
-    def run(self, method: Callable[[Server, int], Any], server: Server, count: int) -> float:
+    def run(self, method: Callable[[Any, int], Any], server: object, count: int) -> Taken:
         """Call one of this peer's methods; peers with coroutine methods bring their event loop."""
-        seconds: float = method(server, count)
-        return seconds
+        taken: Taken = method(server, count)
+        return taken
 
 
 def available() -> tuple[list[Peer], dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from benchmarks.sampling import expect, import_seconds, some, timed_async, traced_memory
+from benchmarks.sampling import Taken, expect, some, taken_by_import, timed_async, traced_memory
 from benchmarks.wire import CHUNK, CHUNK_SIZE, FRAME_SIZE, HOST, LINE, MESSAGE, Server
 
 from . import Peer
@@ -19,11 +19,11 @@ LINE_LIMIT = 64 * 1024
 class Anyio(Peer):
     name = "anyio"
 
-    def run(self, method: Callable[[Server, int], Any], server: Server, count: int) -> float:
-        seconds: float = anyio.run(method, server, count)
-        return seconds
+    def run(self, method: Callable[[Any, int], Any], server: object, count: int) -> Taken:
+        taken: Taken = anyio.run(method, server, count)
+        return taken
 
-    async def round_trip(self, server: Server, count: int) -> float:
+    async def round_trip(self, server: Server, count: int) -> Taken:
         async with await anyio.connect_tcp(HOST, server.echo) as stream:
             buffered = BufferedByteReceiveStream(stream)
 
@@ -34,13 +34,13 @@ class Anyio(Peer):
 
             return await timed_async(work, count)
 
-    async def readline(self, server: Server, count: int) -> float:
-        return await seconds_of_receive_until(server.lines, b"\n", count)
+    async def readline(self, server: Server, count: int) -> Taken:
+        return await taken_by_receive_until(server.lines, b"\n", count)
 
-    async def until(self, server: Server, count: int) -> float:
-        return await seconds_of_receive_until(server.crlf_lines, b"\r\n", count)
+    async def until(self, server: Server, count: int) -> Taken:
+        return await taken_by_receive_until(server.crlf_lines, b"\r\n", count)
 
-    async def frames(self, server: Server, count: int) -> float:
+    async def frames(self, server: Server, count: int) -> Taken:
         async with await anyio.connect_tcp(HOST, server.source) as stream:
             buffered = BufferedByteReceiveStream(stream)
 
@@ -50,7 +50,7 @@ class Anyio(Peer):
 
             return await timed_async(work, count)
 
-    async def bulk_read(self, server: Server, count: int) -> float:
+    async def bulk_read(self, server: Server, count: int) -> Taken:
         async with await anyio.connect_tcp(HOST, server.source) as stream:
 
             async def work(n: int) -> None:
@@ -60,36 +60,36 @@ class Anyio(Peer):
 
             return await timed_async(work, count)
 
-    async def bulk_write(self, server: Server, count: int) -> float:
-        return await seconds_of_writes(server, CHUNK, count)
+    async def bulk_write(self, server: Server, count: int) -> Taken:
+        return await taken_by_writes(server, CHUNK, count)
 
-    async def small_writes(self, server: Server, count: int) -> float:
-        return await seconds_of_writes(server, LINE, count)
+    async def small_writes(self, server: Server, count: int) -> Taken:
+        return await taken_by_writes(server, LINE, count)
 
-    async def connect(self, server: Server, count: int) -> float:
+    async def connect(self, server: Server, count: int) -> Taken:
         async def work(n: int) -> None:
             for _ in range(n):
                 await (await anyio.connect_tcp(HOST, server.door)).aclose()
 
         return await timed_async(work, count)
 
-    async def memory(self, server: Server, count: int) -> float:
+    async def memory(self, server: Server, count: int) -> Taken:
         streams = [await anyio.connect_tcp(HOST, server.echo)]
         with traced_memory() as held:
             streams += [await anyio.connect_tcp(HOST, server.echo) for _ in range(count)]
             used = held()
         for stream in streams:
             await stream.aclose()
-        return used
+        return Taken(used)
 
-    async def import_time(self, server: Server, count: int) -> float:
-        return import_seconds("import anyio", count)
+    async def import_time(self, server: Server, count: int) -> Taken:
+        return taken_by_import("import anyio", count)
 
 
 PEERS = [Anyio()]
 
 
-async def seconds_of_receive_until(port: int, ending: bytes, count: int) -> float:
+async def taken_by_receive_until(port: int, ending: bytes, count: int) -> Taken:
     async with await anyio.connect_tcp(HOST, port) as stream:
         buffered = BufferedByteReceiveStream(stream)
 
@@ -97,12 +97,12 @@ async def seconds_of_receive_until(port: int, ending: bytes, count: int) -> floa
             for _ in range(n):
                 await buffered.receive_until(ending, LINE_LIMIT)
 
-        seconds = await timed_async(work, count)
+        taken = await timed_async(work, count)
         expect(len(LINE) - len(ending), len(await buffered.receive_until(ending, LINE_LIMIT)))
-        return seconds
+        return taken
 
 
-async def seconds_of_writes(server: Server, data: bytes, count: int) -> float:
+async def taken_by_writes(server: Server, data: bytes, count: int) -> Taken:
     async with await anyio.connect_tcp(HOST, server.sink) as stream:
 
         async def work(n: int) -> None:

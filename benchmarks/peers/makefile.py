@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BufferedRWPair
 from socket import socket
 
-from benchmarks.sampling import timed, timed_iteration, timed_readline, traced_memory
+from benchmarks.sampling import Taken, timed, timed_iteration, timed_readline, traced_memory
 from benchmarks.wire import CHUNK, CHUNK_SIZE, CRLF_LINE, FRAME_SIZE, LIMIT, LINE, MESSAGE, Server
 
 from . import Peer
@@ -18,7 +18,7 @@ class TimedMakefile(Peer):
     name = "makefile, timeout"
     timeout: float | None = LIMIT
 
-    def round_trip(self, server: Server, count: int) -> float:
+    def round_trip(self, server: Server, count: int) -> Taken:
         with dialled(server.echo, self.timeout) as sock, sock.makefile("rwb") as file:
 
             def work(n: int) -> None:
@@ -34,23 +34,23 @@ class Makefile(TimedMakefile):
     name = "makefile"
     timeout = None
 
-    def readline(self, server: Server, count: int) -> float:
+    def readline(self, server: Server, count: int) -> Taken:
         with dialled(server.lines) as sock, sock.makefile("rb") as file:
             return timed_readline(file, LINE, count)
 
-    def iterate(self, server: Server, count: int) -> float:
+    def iterate(self, server: Server, count: int) -> Taken:
         with dialled(server.lines) as sock, sock.makefile("rb") as file:
             return timed_iteration(file, LINE, count)
 
-    def text_readline(self, server: Server, count: int) -> float:
+    def text_readline(self, server: Server, count: int) -> Taken:
         with dialled(server.lines) as sock, sock.makefile("r", encoding="utf-8") as file:
             return timed_readline(file, LINE.decode(), count)
 
-    def text_iterate(self, server: Server, count: int) -> float:
+    def text_iterate(self, server: Server, count: int) -> Taken:
         with dialled(server.lines) as sock, sock.makefile("r", encoding="utf-8") as file:
             return timed_iteration(file, LINE.decode(), count)
 
-    def frames(self, server: Server, count: int) -> float:
+    def frames(self, server: Server, count: int) -> Taken:
         with dialled(server.source) as sock, sock.makefile("rb") as file:
 
             def work(n: int) -> None:
@@ -59,11 +59,11 @@ class Makefile(TimedMakefile):
 
             return timed(work, count)
 
-    def until(self, server: Server, count: int) -> float:
+    def until(self, server: Server, count: int) -> Taken:
         with dialled(server.crlf_lines) as sock, sock.makefile("rb") as file:
             return timed_readline(file, CRLF_LINE, count)
 
-    def bulk_read(self, server: Server, count: int) -> float:
+    def bulk_read(self, server: Server, count: int) -> Taken:
         buffer = bytearray(CHUNK_SIZE)
         with dialled(server.source) as sock, sock.makefile("rb") as file:
 
@@ -73,7 +73,7 @@ class Makefile(TimedMakefile):
 
             return timed(work, count)
 
-    def bulk_write(self, server: Server, count: int) -> float:
+    def bulk_write(self, server: Server, count: int) -> Taken:
         with dialled(server.sink) as sock, sock.makefile("wb") as file:
 
             def work(n: int) -> None:
@@ -83,7 +83,7 @@ class Makefile(TimedMakefile):
 
             return timed(work, count)
 
-    def small_writes(self, server: Server, count: int) -> float:
+    def small_writes(self, server: Server, count: int) -> Taken:
         with dialled(server.sink) as sock, sock.makefile("wb") as file:
 
             def work(n: int) -> None:
@@ -93,7 +93,7 @@ class Makefile(TimedMakefile):
 
             return timed(work, count)
 
-    def memory(self, server: Server, count: int) -> float:
+    def memory(self, server: Server, count: int) -> Taken:
         def opened() -> tuple[socket, BufferedRWPair]:
             sock = dialled(server.echo)
             return sock, sock.makefile("rwb")
@@ -105,7 +105,7 @@ class Makefile(TimedMakefile):
         for sock, file in pairs:
             sock.close()
             file.close()
-        return used
+        return Taken(used)
 
 
 PEERS = [Makefile(), TimedMakefile()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 
-from benchmarks.sampling import import_seconds, some, timed, traced_memory
+from benchmarks.sampling import Taken, some, taken_by_import, timed, traced_memory
 from benchmarks.wire import CHUNK, CHUNK_SIZE, FRAME_SIZE, HOST, LIMIT, LINE, MESSAGE, Server
 
 from . import Peer
@@ -20,7 +20,7 @@ class TimedSocket(Peer):
     name = "socket, timeout"
     timeout: float | None = LIMIT
 
-    def round_trip(self, server: Server, count: int) -> float:
+    def round_trip(self, server: Server, count: int) -> Taken:
         with dialled(server.echo, self.timeout) as sock:
 
             def work(n: int) -> None:
@@ -31,7 +31,7 @@ class TimedSocket(Peer):
 
             return timed(work, count)
 
-    def bulk_read(self, server: Server, count: int) -> float:
+    def bulk_read(self, server: Server, count: int) -> Taken:
         buffer = bytearray(CHUNK_SIZE)
         with dialled(server.source, self.timeout) as sock:
 
@@ -42,7 +42,7 @@ class TimedSocket(Peer):
 
             return timed(work, count)
 
-    def bulk_write(self, server: Server, count: int) -> float:
+    def bulk_write(self, server: Server, count: int) -> Taken:
         with dialled(server.sink, self.timeout) as sock:
 
             def work(n: int) -> None:
@@ -51,7 +51,7 @@ class TimedSocket(Peer):
 
             return timed(work, count)
 
-    def connect(self, server: Server, count: int) -> float:
+    def connect(self, server: Server, count: int) -> Taken:
         def work(n: int) -> None:
             for _ in range(n):
                 socket.create_connection((HOST, server.door), self.timeout).close()
@@ -63,7 +63,7 @@ class RawSocket(TimedSocket):
     name = "socket"
     timeout = None
 
-    def frames(self, server: Server, count: int) -> float:
+    def frames(self, server: Server, count: int) -> Taken:
         with dialled(server.source) as sock:
 
             def work(n: int) -> None:
@@ -72,7 +72,7 @@ class RawSocket(TimedSocket):
 
             return timed(work, count)
 
-    def small_writes(self, server: Server, count: int) -> float:
+    def small_writes(self, server: Server, count: int) -> Taken:
         with dialled(server.sink) as sock:
 
             def work(n: int) -> None:
@@ -81,17 +81,17 @@ class RawSocket(TimedSocket):
 
             return timed(work, count)
 
-    def memory(self, server: Server, count: int) -> float:
+    def memory(self, server: Server, count: int) -> Taken:
         sockets = [dialled(server.echo)]
         with traced_memory() as held:
             sockets += (dialled(server.echo) for _ in range(count))
             used = held()
         for sock in sockets:
             sock.close()
-        return used
+        return Taken(used)
 
-    def import_time(self, server: Server, count: int) -> float:
-        return import_seconds("import socket", count)
+    def import_time(self, server: Server, count: int) -> Taken:
+        return taken_by_import("import socket", count)
 
 
 PEERS = [RawSocket(), TimedSocket()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.sampling import import_seconds, some, timed_async, traced_memory
+from benchmarks.sampling import Taken, some, taken_by_import, timed_async, traced_memory
 from benchmarks.wire import CHUNK, CHUNK_SIZE, HOST, LINE, MESSAGE, Server
 
 from . import Peer
@@ -16,11 +16,11 @@ from . import Peer
 class Trio(Peer):
     name = "trio"
 
-    def run(self, method: Callable[[Server, int], Any], server: Server, count: int) -> float:
-        seconds: float = trio.run(method, server, count)
-        return seconds
+    def run(self, method: Callable[[Any, int], Any], server: object, count: int) -> Taken:
+        taken: Taken = trio.run(method, server, count)
+        return taken
 
-    async def round_trip(self, server: Server, count: int) -> float:
+    async def round_trip(self, server: Server, count: int) -> Taken:
         async with await trio.open_tcp_stream(HOST, server.echo) as stream:
 
             async def work(n: int) -> None:
@@ -31,7 +31,7 @@ class Trio(Peer):
 
             return await timed_async(work, count)
 
-    async def bulk_read(self, server: Server, count: int) -> float:
+    async def bulk_read(self, server: Server, count: int) -> Taken:
         async with await trio.open_tcp_stream(HOST, server.source) as stream:
 
             async def work(n: int) -> None:
@@ -41,36 +41,36 @@ class Trio(Peer):
 
             return await timed_async(work, count)
 
-    async def bulk_write(self, server: Server, count: int) -> float:
-        return await seconds_of_writes(server, CHUNK, count)
+    async def bulk_write(self, server: Server, count: int) -> Taken:
+        return await taken_by_writes(server, CHUNK, count)
 
-    async def small_writes(self, server: Server, count: int) -> float:
-        return await seconds_of_writes(server, LINE, count)
+    async def small_writes(self, server: Server, count: int) -> Taken:
+        return await taken_by_writes(server, LINE, count)
 
-    async def connect(self, server: Server, count: int) -> float:
+    async def connect(self, server: Server, count: int) -> Taken:
         async def work(n: int) -> None:
             for _ in range(n):
                 await (await trio.open_tcp_stream(HOST, server.door)).aclose()
 
         return await timed_async(work, count)
 
-    async def memory(self, server: Server, count: int) -> float:
+    async def memory(self, server: Server, count: int) -> Taken:
         streams = [await trio.open_tcp_stream(HOST, server.echo)]
         with traced_memory() as held:
             streams += [await trio.open_tcp_stream(HOST, server.echo) for _ in range(count)]
             used = held()
         for stream in streams:
             await stream.aclose()
-        return used
+        return Taken(used)
 
-    async def import_time(self, server: Server, count: int) -> float:
-        return import_seconds("import trio", count)
+    async def import_time(self, server: Server, count: int) -> Taken:
+        return taken_by_import("import trio", count)
 
 
 PEERS = [Trio()]
 
 
-async def seconds_of_writes(server: Server, data: bytes, count: int) -> float:
+async def taken_by_writes(server: Server, data: bytes, count: int) -> Taken:
     async with await trio.open_tcp_stream(HOST, server.sink) as stream:
 
         async def work(n: int) -> None:

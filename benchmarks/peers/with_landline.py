@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import landline
 from benchmarks.sampling import (
+    Taken,
     expect,
-    import_seconds,
     some,
+    taken_by_import,
     timed,
     timed_iteration,
     timed_readline,
@@ -31,7 +32,7 @@ from . import Peer
 class Landline(Peer):
     name = "landline"
 
-    def round_trip(self, server: Server, count: int) -> float:
+    def round_trip(self, server: Server, count: int) -> Taken:
         with opened(server.echo) as stream:
 
             def work(n: int) -> None:
@@ -41,27 +42,23 @@ class Landline(Peer):
 
             return timed(work, count)
 
-    def readline(self, server: Server, count: int) -> float:
+    def readline(self, server: Server, count: int) -> Taken:
         with opened(server.lines) as stream:
             return timed_readline(stream, LINE, count)
 
-    def iterate(self, server: Server, count: int) -> float:
+    def iterate(self, server: Server, count: int) -> Taken:
         with opened(server.lines) as stream:
             return timed_iteration(stream, LINE, count)
 
-    def text_readline(self, server: Server, count: int) -> float:
-        with landline.open_tcp_stream(
-            HOST, server.lines, element_type=str, read_timeout=LIMIT
-        ) as stream:
+    def text_readline(self, server: Server, count: int) -> Taken:
+        with landline.open_tcp_stream(HOST, server.lines, element_type=str, read_timeout=LIMIT) as stream:
             return timed_readline(stream, LINE.decode(), count)
 
-    def text_iterate(self, server: Server, count: int) -> float:
-        with landline.open_tcp_stream(
-            HOST, server.lines, element_type=str, read_timeout=LIMIT
-        ) as stream:
+    def text_iterate(self, server: Server, count: int) -> Taken:
+        with landline.open_tcp_stream(HOST, server.lines, element_type=str, read_timeout=LIMIT) as stream:
             return timed_iteration(stream, LINE.decode(), count)
 
-    def frames(self, server: Server, count: int) -> float:
+    def frames(self, server: Server, count: int) -> Taken:
         with opened(server.source) as stream:
 
             def work(n: int) -> None:
@@ -70,18 +67,18 @@ class Landline(Peer):
 
             return timed(work, count)
 
-    def until(self, server: Server, count: int) -> float:
+    def until(self, server: Server, count: int) -> Taken:
         with opened(server.crlf_lines) as stream:
 
             def work(n: int) -> None:
                 for _ in range(n):
                     stream.read_until(b"\r\n")
 
-            seconds = timed(work, count)
+            taken = timed(work, count)
             expect(CRLF_LINE, stream.read_until(b"\r\n"))
-            return seconds
+            return taken
 
-    def bulk_read(self, server: Server, count: int) -> float:
+    def bulk_read(self, server: Server, count: int) -> Taken:
         buffer = bytearray(CHUNK_SIZE)
         with opened(server.source) as stream:
 
@@ -92,7 +89,7 @@ class Landline(Peer):
 
             return timed(work, count)
 
-    def bulk_write(self, server: Server, count: int) -> float:
+    def bulk_write(self, server: Server, count: int) -> Taken:
         with opened(server.sink) as stream:
 
             def work(n: int) -> None:
@@ -102,7 +99,7 @@ class Landline(Peer):
 
             return timed(work, count)
 
-    def small_writes(self, server: Server, count: int) -> float:
+    def small_writes(self, server: Server, count: int) -> Taken:
         with opened(server.sink) as stream:
 
             def work(n: int) -> None:
@@ -112,30 +109,30 @@ class Landline(Peer):
 
             return timed(work, count)
 
-    def connect(self, server: Server, count: int) -> float:
+    def connect(self, server: Server, count: int) -> Taken:
         def work(n: int) -> None:
             for _ in range(n):
                 landline.open_tcp_stream(HOST, server.door, timeout=LIMIT).close()
 
         return timed(work, count)
 
-    def memory(self, server: Server, count: int) -> float:
+    def memory(self, server: Server, count: int) -> Taken:
         streams = [opened(server.echo)]
         with traced_memory() as held:
             streams += (opened(server.echo) for _ in range(count))
             used = held()
         for stream in streams:
             stream.close()
-        return used
+        return Taken(used)
 
-    def import_time(self, server: Server, count: int) -> float:
-        return import_seconds("import landline", count)
+    def import_time(self, server: Server, count: int) -> Taken:
+        return taken_by_import("import landline", count)
 
 
 class LandlineUnlimited(Peer):
     name = "landline, no timeout"
 
-    def connect(self, server: Server, count: int) -> float:
+    def connect(self, server: Server, count: int) -> Taken:
         def work(n: int) -> None:
             for _ in range(n):
                 landline.open_tcp_stream(HOST, server.door).close()
@@ -148,8 +145,8 @@ class LandlineFirstUse(Peer):
 
     name = "landline, first use"
 
-    def import_time(self, server: Server, count: int) -> float:
-        return import_seconds("import landline; landline.open_tcp_stream", count)
+    def import_time(self, server: Server, count: int) -> Taken:
+        return taken_by_import("import landline; landline.open_tcp_stream", count)
 
 
 PEERS = [Landline(), LandlineUnlimited(), LandlineFirstUse()]
