@@ -519,12 +519,13 @@ def test_a_write_that_waits_for_a_renegotiation_is_woken(waits: MakeWaits, reads
         for task in tasks:
             task.failure(StreamClosed)
             assert task.ended_at - begun < STUCK / 2
-        ended.result()
+        with suppress(WriteTimeout):  # of a close() that came before the writer, and waited itself
+            ended.result()
 
 
 # ---- ended at any moment -------------------------------------------------------------------------------
 
-ROUNDS = 12
+ROUNDS = 6
 
 
 @pytest.fixture(params=["usual", "hasty"])

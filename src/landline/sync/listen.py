@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ..address import HostSpec, ServiceSpec, SocketAddress, parse_host, parse_service
@@ -22,6 +22,9 @@ Ipv6 = bool | Literal["any", "both"] | None
 
 FIRST_INHERITED = 3
 """SD_LISTEN_FDS_START: the descriptors behind standard input, output and error."""
+
+MOST_BACKLOG = 0x7FFFFFFF
+"""A C int; the kernel cuts it further."""
 
 SAME_PORT_TRIES = 16
 """How often a port that the system chose for one family is tried for the other; it may be taken there."""
@@ -82,15 +85,33 @@ def inherited_sockets() -> list[socket.socket]:
     return sockets
 
 
-def adopt(sock: object) -> socket.socket:
-    """A listening socket of the caller's, made ready. Raises TypeError, ValueError."""
+def adopt(service: object) -> list[socket.socket]:
+    """Listening sockets of the caller's, one or several, made ready. Raises TypeError, ValueError."""
+    if isinstance(service, socket.socket):
+        service = [service]
+    elif isinstance(service, (bytes, bytearray)) or not isinstance(service, Iterable):
+        raise TypeError(_NO_SERVICE.format(service))
+    sockets = [_checked(sock) for sock in service]
+    if not sockets:
+        raise ValueError(f"service={service!r} is not allowed: there is no socket to listen with")
+    for sock in sockets:
+        sock.setblocking(False)
+    return sockets
+
+
+def _checked(sock: object) -> socket.socket:
     if not isinstance(sock, socket.socket):
-        raise TypeError(f"service={sock!r} is not allowed: it must be a port, a service name, or listening sockets")
+        raise TypeError(_NO_SERVICE.format(sock))
     # SOCK_STREAM may carry flags; and not every system tells whether a socket listens.
     accepts = getattr(socket, "SO_ACCEPTCONN", None)
-    if sock.type & 0xF != socket.SOCK_STREAM or (accepts and not sock.getsockopt(socket.SOL_SOCKET, accepts)):
+    try:
+        listens = sock.type & 0xF == socket.SOCK_STREAM and (
+            accepts is None or sock.getsockopt(socket.SOL_SOCKET, accepts) != 0
+        )
+    except OSError:
+        listens = False  # it is closed
+    if not listens:
         raise ValueError(f"service={sock!r} is not allowed: it does not listen for connections")
-    sock.setblocking(False)
     return sock
 
 
@@ -104,7 +125,7 @@ def _hosts(local_address: HostSpec | None, ipv6: Ipv6) -> tuple[list[tuple[int, 
         return loopback[:1] if ipv6 == "any" else loopback, False
     host = parse_host(local_address, "local_address")
     if host.address is not None:
-        if host.family not in families:
+        if host.family not in families or ipv6 == "both":
             raise ValueError(f"local_address={local_address!r} is not allowed with ipv6={ipv6!r}")
         return [(host.family, host.address)], False
     try:
@@ -116,8 +137,10 @@ def _hosts(local_address: HostSpec | None, ipv6: Ipv6) -> tuple[list[tuple[int, 
             address=host.text,
         ) from error
     hosts = [(family, SocketAddress.from_sockaddr(address).host) for family, *_, address in found if family in families]
-    if not hosts:
-        raise SocketCreateError(f"the local address {host.text} has none for ipv6={ipv6!r}", operation="lookup")
+    if not hosts or (ipv6 == "both" and len({family for family, _ in hosts}) < len(families)):
+        raise SocketCreateError(
+            f"the local address {host.text} has not what ipv6={ipv6!r} asks for", operation="lookup", address=host.text
+        )
     return sorted(dict.fromkeys(hosts), key=lambda one: families.index(one[0])), False
 
 
@@ -164,7 +187,7 @@ def _listen_at(family: int, address: SocketAddress, backlog: int, reuse_port: bo
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address.sockaddr())
-            sock.listen(backlog)
+            sock.listen(min(backlog, MOST_BACKLOG))
             sock.setblocking(False)
         except BaseException:
             sock.close()
@@ -187,3 +210,6 @@ def _has(family: int) -> bool:
     except OSError:
         return False
     return True
+
+
+_NO_SERVICE = "service={!r} is not allowed: it must be a port, a service name, or listening sockets"

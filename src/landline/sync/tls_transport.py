@@ -83,9 +83,9 @@ class TlsTransport:
         self.admitted = False
         self.resumable_at: SocketAddress | None = None
         self._limit: float | None = None
-        self._plain_receive: Callable[[int], bytes] = self.refuse_payload
+        self._plain_receive: Any = None  # until it is admitted
         self.belongs_to(RLock(), RLock(), RLock(), SendBuffer())
-        self._handing = False  # a signal handler has interrupted whoever holds _sending in the same thread
+        self._handing = False  # a signal handler has interrupted whoever sends, in the same thread
         self._unanswered = False
         self._info: TlsInfo | None = None
         self._broken: OSError | None = None  # which the system tells once; for reads, where they did not hear it

@@ -4,7 +4,9 @@ To connect a datagram socket sends nothing: it fixes the peer, and fails where t
 connect.py ends with the first address that has one; all the rest of it (both lookups at once, RFC 6724's order, the
 time limit, Cancel, the report) is as for streams.
 
-SO_REUSEADDR is not set: for UDP it lets another program take the port away.
+SO_REUSEADDR is not set unless asked for: another program that sets it too can take the port's datagrams away. For
+multicasts it is the right one. Linux 6.18 was seen to give a multicast for one socket to any of those that share its
+port by SO_REUSEPORT, and besides, that one is for sockets of one user only.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from time import monotonic
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..address import Host, SocketAddress
 from ..engine import race
@@ -33,13 +36,15 @@ class Settings(NamedTuple):
     """What is set on a new socket, before it is bound."""
 
     broadcast: bool = False
-    reuse_port: bool = False
+    reuse_port: bool | Literal["multicast"] = False
     callback: SocketCallback | None = None
 
     def apply(self, sock: socket.socket) -> None:
         if self.broadcast:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        if self.reuse_port:
+        if self.reuse_port == "multicast":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.reuse_port and (self.reuse_port is True or _BOTH_TO_SHARE):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if self.callback is not None:
             self.callback(sock)
@@ -133,7 +138,6 @@ class _Connecting(_Opening):
         if self.cancel is not None:
             self._news()
             self.cancel._attach(self._wake)
-            self._check_cancel()
         return [self.local_addresses[family] for family in self._bind_families()]
 
 
@@ -179,6 +183,9 @@ def _bind_failure(address: SocketAddress, error: Exception) -> SocketCreateError
 
 def _every_address(family: int) -> str:
     return "::" if family == socket.AF_INET6 else "0.0.0.0"
+
+
+_BOTH_TO_SHARE = sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT")  # the BSDs, macOS among them
 
 
 def _lacks_ipv6(error: OSError) -> bool:

@@ -176,11 +176,16 @@ def _ipv4_interface(interface: Interface) -> bytes:
 
 
 def _only_what_is_joined(sock: socket.socket) -> None:
-    """Linux gives a socket the datagrams of every group that any program has joined, unless told not to."""
+    """Linux gives a socket the datagrams of every group that any program has joined, unless told not to.
+
+    It is told to where the port is shared by SO_REUSEPORT: one member of a group might get nothing otherwise
+    (udp_connect.py), and too much is better than that.
+    """
     if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        every = int(bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)))
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, every)
         if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, every)
 
 
 _IP_MULTICAST_ALL = 49

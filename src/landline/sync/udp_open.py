@@ -36,7 +36,7 @@ def open_udp_socket(
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
     broadcast: bool = ...,
-    reuse_port: bool = ...,
+    reuse_port: bool | Literal["multicast"] = ...,
     tell_undelivered: bool = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
     cancel: Cancel | None = ...,
@@ -56,7 +56,7 @@ def open_udp_socket(
     read_timeout: float | None = ...,
     write_timeout: float | None = ...,
     broadcast: bool = ...,
-    reuse_port: bool = ...,
+    reuse_port: bool | Literal["multicast"] = ...,
     tell_undelivered: bool = ...,
     socket_configure_callback: Callable[[socket.socket], object] | None = ...,
     cancel: Cancel | None = ...,
@@ -75,7 +75,7 @@ def open_udp_socket(
     read_timeout: float | None = None,
     write_timeout: float | None = None,
     broadcast: bool = False,
-    reuse_port: bool = False,
+    reuse_port: bool | Literal["multicast"] = False,
     tell_undelivered: bool = False,
     socket_configure_callback: Callable[[socket.socket], object] | None = None,
     cancel: Cancel | None = None,
@@ -96,8 +96,9 @@ def open_udp_socket(
         timeout: seconds for the names to be looked up; None: as long as it takes.
         read_timeout, write_timeout: of the socket, in seconds; None is no limit, 0 does not wait.
         broadcast: sending to broadcast addresses is allowed.
-        reuse_port: other sockets may be bound to the same port, if they say so too. The system then deals datagrams
-            out among them, and gives multicasts to each.
+        reuse_port: other sockets may be bound to the same port, if they say so too. True: the system deals datagrams
+            out among them (SO_REUSEPORT). "multicast": each gets the multicasts of the groups that it has joined, other
+            datagrams go to one of them (SO_REUSEADDR).
         tell_undelivered: on an unconnected socket, the next receive after an ICMP message raises SocketIOError, with
             the ``address`` that could not be reached (also ConnectionRefusedError, where that refused). Not by itself,
             because anybody whom the socket answers could make it raise. Only Linux says whom it is about; elsewhere
@@ -132,9 +133,11 @@ def open_udp_socket(
         )
     if cancel is not None and not isinstance(cancel, Cancel):
         raise TypeError(f"cancel={cancel!r} is not allowed: it must be a Cancel, or None")
-    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
-        raise ValueError(f"reuse_port={reuse_port!r} is not allowed: this system cannot share ports")
-    settings = Settings(bool(broadcast), bool(reuse_port), socket_configure_callback)
+    if reuse_port not in (True, False, "multicast"):
+        raise ValueError(f"reuse_port={reuse_port!r} is not allowed: it must be True, False or 'multicast'")
+    if reuse_port is True and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port=True is not allowed: this system has no SO_REUSEPORT")
+    settings = Settings(bool(broadcast), reuse_port, socket_configure_callback)
     try:
         local = None if local_address is None else parse_host(local_address, "local_address")
         port = 0 if local_port is None else parse_service(local_port, "udp", "local_port")

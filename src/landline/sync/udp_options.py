@@ -53,7 +53,7 @@ class UdpOptions:
         """Receive what is sent to a multicast group, at the port that the socket is bound to.
 
         On Linux the socket then gets datagrams of the groups that it has joined itself, and not, as is usual there, of
-        those that any program has joined.
+        those that any program has joined. (But not if it shares its port by reuse_port=True: "multicast" is for this.)
 
         Args:
             group: a numeric address; its zone ("ff02::fb%eth0") stands for the interface.

@@ -30,6 +30,10 @@ class Side:
                     self.wakeup = Wakeup()
         return self.wakeup.fileno()
 
+    def close(self) -> None:
+        if self.wakeup is not None:
+            self.wakeup.close()
+
 
 class Clocks:
     """The deadlines in force: for StreamDeadline, what a channel is to it otherwise."""
