@@ -178,7 +178,8 @@ def test_a_write_that_a_renegotiation_holds_up_times_out_and_goes_on(also_read: 
 def test_closing_wakes_a_write_that_a_renegotiation_holds_up(also_read: bool, parties: Parties) -> None:
     with renegotiating(parties) as (stream, _):
         reading = Task(stream.readline).blocked() if also_read else None
-        writing = Task(lambda: send(stream, b"never sent")).blocked()
+        writing = Task(lambda: send(stream, b"never sent"))
+        until(lambda: stream._channel._busy == "flush")  # it is inside, and cannot get any further
         began = time.monotonic()
         stream.close()
         assert time.monotonic() - began < PATIENCE / 4
