@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from .sync.server import Server, start_up_server
     from .sync.stream import SocketStream
     from .sync.text_stream import TextSocketStream
+    from .sync.udp import UdpSocket
+    from .sync.udp_conditions import DatagramTruncated
+    from .sync.udp_open import open_udp_socket
+    from .sync.udp_server import Datagram, UdpServer, start_up_udp_server
     from .sync.unix import open_unix_stream, start_up_unix_server
     from .tls.abstract import SslAbstractContext, create_ssl_client_context, create_ssl_server_context
     from .tls.info import TlsInfo
@@ -62,6 +66,10 @@ _HOMES = {
     "sync.server": ("Server", "start_up_server"),
     "sync.stream": ("SocketStream",),
     "sync.text_stream": ("TextSocketStream",),
+    "sync.udp": ("UdpSocket",),
+    "sync.udp_conditions": ("DatagramTruncated",),
+    "sync.udp_open": ("open_udp_socket",),
+    "sync.udp_server": ("Datagram", "UdpServer", "start_up_udp_server"),
     "sync.unix": ("open_unix_stream", "start_up_unix_server"),
     "tls.abstract": ("SslAbstractContext", "create_ssl_client_context", "create_ssl_server_context"),
     "tls.info": ("TlsInfo",),
@@ -74,6 +82,8 @@ __all__ = [
     "Cancel",
     "ConnectTimeout",
     "ConnectionReport",
+    "Datagram",
+    "DatagramTruncated",
     "HandshakeRecord",
     "HostLookupError",
     "IncompleteRead",
@@ -100,6 +110,8 @@ __all__ = [
     "StreamClosed",
     "TextSocketStream",
     "TlsInfo",
+    "UdpServer",
+    "UdpSocket",
     "WriteTimeout",
     "connect_to_tcp_server",
     "create_ssl_client_context",
@@ -107,8 +119,10 @@ __all__ = [
     "detect_dead_peer",
     "inherited_sockets",
     "open_tcp_stream",
+    "open_udp_socket",
     "open_unix_stream",
     "start_up_server",
+    "start_up_udp_server",
     "start_up_unix_server",
 ]
 
