@@ -1,6 +1,6 @@
 """stop_tls(): a connection that spoke TLS goes on in the clear, with every byte in its place, as often as one likes.
 
-Two kinds of peers: another stream, which does the same at the same time; and the `Peer` of test_start_tls.py, which
+Two kinds of peers: another stream, which does the same at the same time; and the `Peer` of upgrading.py, which
 puts into one packet what it wants, behind close_notify too, or does not answer.
 """
 
@@ -24,8 +24,8 @@ from pairs import (
     stream_pair,
     tls_pair,
 )
-from test_start_tls import SECRET, MakeWaits, Peer, Wire, both, meeting
 from tls_support import BOTH_VERSIONS, HOST, V12, V13, client_context, cut, openssl, server_context, taken
+from upgrading import SECRET, MakeWaits, Peer, Wire, both, meeting
 
 from landline import (
     LimitOverrun,

@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import socket
 import ssl
-import subprocess
 import sys
-import tracemalloc
 import warnings
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pairs import (
-    WAITS,
     connect,
     each_way_to_wait,
     quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
@@ -34,34 +26,24 @@ from pairs import (
 )
 from tls_support import (
     BOTH_VERSIONS,
-    HOST,
     V13,
-    authority,
-    certificate,
     client_context,
     new_client,
-    of_version,
     server_context,
     taken,
 )
-from tls_wire import Bare, MakeWaits, Wire, bare_pair, recorded_pair, records, reset
+from tls_wire import Bare, MakeWaits, bare_pair, closes_in_vain, recorded_pair, records, reset
 
 from landline import (
     ReadTimeout,
-    SocketError,
     SocketStream,
-    SslCondition,
     SslError,
     SslHandshakeTimeout,
     StreamClosed,
-    TextSocketStream,
     WriteTimeout,
-    create_ssl_client_context,
-    open_tcp_stream,
-    start_up_server,
 )
-from landline.testing.contract.reading import EVERY, FIRST, LINE, LONG, WHOLE, send
-from landline.testing.contract.stage import BRIEF, PATIENCE, Task, all_that_came, expect, stall, until
+from landline.testing.contract.reading import EVERY, LONG, send
+from landline.testing.contract.stage import BRIEF, PATIENCE, Task, expect, stall
 
 pytestmark = pytest.mark.usefixtures("quick_leak_checks", "no_leaks")
 
@@ -440,20 +422,9 @@ def test_close_has_a_limit_for_its_goodbye_and_does_not_fail_for_it(waits: MakeW
             assert bare.end_of_tcp()
 
 
-def _times_out(stream: SocketStream) -> None:
-    stream.write_timeout = BRIEF
-    with pytest.raises(WriteTimeout):
-        stream.close()
-
-
 def _leaves_by_exception(stream: SocketStream) -> None:
     stream.write_timeout = 0
     with pytest.raises(WriteTimeout), stream:
-        raise KeyError
-
-
-def _leaves_when_all_can_be_sent(stream: SocketStream) -> None:
-    with pytest.raises(KeyError), stream:
         raise KeyError
 
 
@@ -471,7 +442,7 @@ def _aborts_its_half(stream: SocketStream) -> None:
 
 
 DROPPING: dict[str, Callable[[SocketStream], object]] = {
-    "close": _times_out,
+    "close": closes_in_vain,
     "exception": _leaves_by_exception,
     "writer": _beside_a_writer,
     "shutdown": _aborts_its_half,
@@ -520,475 +491,6 @@ def test_an_unclosed_stream_warns_tells_the_peer_the_truth_and_leaks_nothing(
         if room is None:
             assert bare.hear_end() == MARK
         assert (room == 10) == (bare.sock.recv(10) != b"")
-
-
-# ---- nothing in the clear ------------------------------------------------------------------------------
-
-
-def _times_out_reading(stream: SocketStream) -> None:
-    stream.write(MARK)
-    stream.read_timeout = BRIEF
-    with pytest.raises(ReadTimeout):
-        stream.readline()
-    stream.write(MARK)
-    stream.close()
-
-
-def _times_out_writing(stream: SocketStream) -> None:
-    stall(stream, MARK * 100_000)
-    _times_out(stream)
-
-
-def _is_not_answered(stream: SocketStream) -> None:
-    stream.read_timeout = BRIEF
-    with pytest.raises(ReadTimeout):
-        stream.stop_tls()
-    with pytest.raises(StreamClosed):
-        send(stream, MARK)
-    with pytest.raises(ValueError, match="TLS is active"):
-        stream.detach()
-    stream.close()
-
-
-def _cannot_be_detached(stream: SocketStream) -> None:
-    with pytest.raises(ValueError, match="TLS is active"):
-        stream.detach()
-    stream.close()
-
-
-def _ends_a_half(direction: Any, abort: bool) -> Callable[[SocketStream], object]:
-    def end(stream: SocketStream) -> None:
-        stream.shutdown(direction, abort)
-        with suppress(StreamClosed):
-            send(stream, MARK)
-        stream.close()
-
-    return end
-
-
-QUITTING: dict[str, Callable[[SocketStream], object]] = {
-    "close": lambda stream: stream.close(),
-    "abort": lambda stream: stream.abort(),
-    "output": _ends_a_half("output", False),
-    "input": _ends_a_half("input", False),
-    "io": _ends_a_half("io", False),
-    "output-abort": _ends_a_half("output", True),
-    "io-abort": _ends_a_half("io", True),
-    "read_timeout": _times_out_reading,
-    "write_timeout": _times_out_writing,
-    "exception": _leaves_when_all_can_be_sent,
-    "stop_tls": _is_not_answered,
-    "detach": _cannot_be_detached,
-}
-
-
-@BOTH_VERSIONS
-@BOTH_SIDES
-@pytest.mark.parametrize("ending", QUITTING)
-def test_nothing_passes_in_the_clear_however_a_stream_ends(
-    version: ssl.TLSVersion, server_side: bool, ending: str
-) -> None:
-    """Whoever is in between sees records from the first byte to the last, and no payload; a cut may end them."""
-    with Wire() as wire:
-        stream, peer = SocketStream(wire.near), SocketStream(wire.far)
-        client, server = (peer, stream) if server_side else (stream, peer)
-        serving = Task(lambda: server.start_tls(server_context(version)))
-        client.start_tls(client_context(version), host=HOST)
-        serving.result()
-        send(peer, MARK)
-        assert stream.readline() == MARK
-        stream.write(MARK)
-        QUITTING[ending](stream)
-        stream.abort()
-        all_that_came(peer)
-        peer.abort()
-    assert_sealed(wire)
-    if ending in ("close", "output", "io", "input", "exception", "detach", "read_timeout"):
-        assert records(wire.sent)[-1].is_alert
-
-
-@BOTH_VERSIONS
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_nothing_passes_in_the_clear_when_a_stream_is_collected(version: ssl.TLSVersion) -> None:
-    with Wire() as wire:
-        stream, peer = SocketStream(wire.near), SocketStream(wire.far)
-        serving = Task(partial(stream.start_tls, server_context(version)))
-        peer.start_tls(client_context(version), host=HOST)
-        serving.result()
-        stream.write(MARK)
-        del stream, serving
-        gc.collect()
-        assert peer.read() == MARK
-        peer.close()
-    assert_sealed(wire)
-
-
-@BOTH_VERSIONS
-@pytest.mark.parametrize("reads", [False, True], ids=["unread", "read"])
-def test_nothing_passes_in_the_clear_when_a_handler_raises(
-    version: ssl.TLSVersion, reads: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What it had written arrives, then close_notify; the request that it did not read makes no difference."""
-
-    def handler(stream: SocketStream) -> None:
-        stream.write(MARK)
-        if reads:
-            stream.readline()
-        raise KeyError("in the handler")
-
-    with start_up_server(handler, ssl_ctx=server_context(version)) as server:
-        with Wire(server.port) as wire, SocketStream(wire.near) as client:
-            client.start_tls(client_context(version), host=HOST)
-            send(client, MARK)
-            assert client.read() == MARK
-        until(lambda: not server.connections)
-    assert "KeyError" in caplog.text
-    assert_sealed(wire)
-    assert records(wire.answered)[-1].is_alert
-
-
-def assert_sealed(wire: Wire) -> None:
-    for direction in (wire.sent, wire.answered):
-        assert records(direction, cut=True)
-        assert MARK[:10] not in direction
-
-
-def _refuses(*_: object) -> bool:
-    return False
-
-
-def _raises(*_: object) -> bool:
-    raise KeyError("in the callback")
-
-
-def _silent(peer: SocketStream) -> None:
-    assert peer.read_exactly(5)[0] == 22
-
-
-def _speaks_http(peer: SocketStream) -> None:
-    send(peer, b"HTTP/1.0 400 Bad Request\r\n\r\nspeak up\r\n")
-
-
-def _asking(callback: Callable[[Any], object]) -> Callable[[ssl.TLSVersion], Any]:
-    return lambda version: create_ssl_client_context(
-        verify_callback=callback,
-        openssl_ctx_configure_callback=lambda context: authority().configure_trust(of_version(context, version)),
-    )
-
-
-FAILING: dict[str, tuple[Callable[[ssl.TLSVersion], Any], str, Callable[[SocketStream], object] | None]] = {
-    "authority": (lambda version: client_context(version, trust=False), HOST, None),
-    "host": (client_context, "other.example", None),
-    "callback-refuses": (_asking(_refuses), HOST, None),
-    "callback-raises": (_asking(_raises), HOST, None),
-    "silence": (client_context, HOST, _silent),
-    "http": (client_context, HOST, _speaks_http),
-    "end": (client_context, HOST, lambda peer: peer.close()),
-}
-
-
-@BOTH_VERSIONS
-@pytest.mark.parametrize("reason", FAILING)
-def test_nothing_passes_in_the_clear_after_a_handshake_that_failed(version: ssl.TLSVersion, reason: str) -> None:
-    """Whatever the owner of the stream goes on to do with it."""
-    make_context, host, act = FAILING[reason]
-    with Wire() as wire:
-        stream, peer = SocketStream(wire.near), SocketStream(wire.far)
-        acting = Task(lambda: act(peer) if act else peer.start_tls(server_context(version)))
-        with pytest.raises((SslCondition, KeyError)):
-            stream.start_tls(make_context(version), host=host, handshake_timeout=BRIEF if act is _silent else PATIENCE)
-        insist(stream)
-        with suppress(SocketError):
-            acting.result()
-        peer.abort()
-    assert records(wire.sent, cut=True)
-    assert MARK[:10] not in wire.sent
-    assert len(wire.sent) < 4000, "what else may be sealed in it?"
-
-
-@BOTH_VERSIONS
-def test_nothing_passes_in_the_clear_when_a_server_refuses_its_client(version: ssl.TLSVersion) -> None:
-    with Wire() as wire:
-        client, stream = SocketStream(wire.near), SocketStream(wire.far)
-        connecting = Task(lambda: client.start_tls(client_context(version), host=HOST))
-        with pytest.raises(SslCondition):
-            stream.start_tls(server_context(version, client_certificate=True))
-        insist(stream)
-        with suppress(SocketError):
-            connecting.result()
-            insist(client)
-        client.abort()
-    assert_sealed(wire)
-
-
-def insist(stream: SocketStream) -> None:
-    """Try everything that would send."""
-    stream.read_timeout = stream.write_timeout = BRIEF
-    tries: list[Callable[[], object]] = [
-        lambda: stream.write(MARK),
-        stream.flush,
-        lambda: stream.write(MARK * 10_000),
-        stream.readline,
-        stream.input_ready,
-        stream.read_no_hang,
-        stream.stop_tls,
-        lambda: stream.shutdown("output"),
-        lambda: stream.shutdown("io", abort=True),
-        stream.close,
-    ]
-    for each in tries:
-        with suppress(SocketError):
-            each()
-
-
-# ---- what has arrived and is no data -------------------------------------------------------------------
-
-
-@each_way_to_wait
-@pytest.mark.parametrize("method", [*WHOLE, *FIRST, "text", "text_iteration", "deadline"])
-def test_tickets_are_nothing_to_read(waits: MakeWaits, method: str) -> None:
-    """They have arrived and been taken, and still there is nothing yet: reads time out, and later give the data."""
-    reads: dict[str, Callable[[SocketStream], Callable[[], object]]] = {
-        **WHOLE,
-        **FIRST,
-        "text": lambda stream: TextSocketStream(stream).readline,
-        "text_iteration": lambda stream: iter(TextSocketStream(stream)).__next__,
-        "deadline": _in_deadlines,
-    }
-    stream, under, bare = recorded_pair(waits, V13, tickets=False)
-    with stream, bare:
-        read = reads[method](stream)
-        bare.sock.sendall(bare.tickets)
-        under.has_arrived(len(bare.tickets))
-        stream.read_timeout = BRIEF
-        for _ in range(2):
-            with pytest.raises(ReadTimeout):
-                read()
-        bare.say(LINE)
-        stream.read_timeout = PATIENCE
-        assert read() in (LINE, LINE.decode())
-
-
-def _in_deadlines(stream: SocketStream) -> Callable[[], object]:
-    def read() -> bytes:
-        with stream.deadline(stream.read_timeout):
-            return stream.readline()
-
-    return read
-
-
-@each_way_to_wait
-def test_tickets_do_not_make_input_ready(waits: MakeWaits) -> None:
-    """Nothing yet, though the descriptor is readable: neither a block nor an end."""
-    stream, under, bare = recorded_pair(waits, V13, tickets=False)
-    with stream, bare:
-        text = TextSocketStream(stream)
-        for piece in (bare.tickets[:50], bare.tickets[50:]):
-            bare.sock.sendall(piece)
-            under.has_arrived(len(piece))
-            assert not stream.input_ready()
-            assert stream.read_no_hang() is None
-            assert text.read_no_hang() is None
-            assert not select.select([stream], [], [], 0)[0], "they have been taken"
-        assert stream.bytes_received == 0
-        bare.say(LINE)
-        until(stream.input_ready)
-        assert stream.read_no_hang() == LINE
-
-
-@BOTH_VERSIONS
-@each_way_to_wait
-def test_a_record_is_nothing_until_it_is_whole(waits: MakeWaits, version: ssl.TLSVersion) -> None:
-    """At every point inside it: nothing yet. What had come before it can be read, peeked at and put back meanwhile."""
-    stream, under, bare = recorded_pair(waits, version, server_side=True)
-    with stream, bare:
-        (record,) = bare.sealed(b"whole\n")
-        for number, byte in enumerate(record[:-1]):
-            bare.sock.sendall(bytes([byte]))
-            under.has_arrived(1)
-            assert stream.read_no_hang() is None if number % 2 else not stream.input_ready()
-        stream.read_timeout = BRIEF
-        for name in ("first-read1", "first-peek", "whole-readline", "whole-read_exactly", "whole-iteration"):
-            with pytest.raises(ReadTimeout):
-                EVERY[name](stream)()
-        bare.sock.sendall(record[-1:])
-        under.has_arrived(1)
-        assert stream.input_ready()
-        assert stream.peek() == b"whole\n"
-        assert stream.read_exactly(2) == b"wh"
-        (record,) = bare.sealed(b"next\n")
-        bare.sock.sendall(record[:9])
-        assert stream.read_no_hang() == b"ole\n"
-        stream.unread(b"hole\n")
-        assert stream.input_ready()
-        assert stream.readline() == b"hole\n"
-        assert stream.read_no_hang() is None
-        bare.sock.sendall(record[9:])
-        stream.read_timeout = PATIENCE
-        assert list(islice(stream, 1)) == [b"next\n"]
-        assert stream.bytes_received == len(b"whole\nnext\n")
-
-
-@BOTH_VERSIONS
-@each_way_to_wait
-def test_text_goes_on_over_characters_and_lines_that_records_divide(waits: MakeWaits, version: ssl.TLSVersion) -> None:
-    """A record may hold half a character, half a line end, or nothing but the rest of one."""
-    stream, bare = bare_pair(waits, version)
-    data = "täglich 日本 🙂\r\nnext\n".encode()
-    with TextSocketStream(stream) as text, bare:
-        for at in range(len(data)):
-            bare.say(data[at : at + 1])
-            if at % 4 == 0 and b"\r" not in data[: at + 1]:
-                text.read_timeout = BRIEF
-                with pytest.raises(ReadTimeout):
-                    text.readline()
-        text.read_timeout = PATIENCE
-        assert text.readline() == "täglich 日本 🙂\n"
-        assert next(text) == "next\n"
-        bare.say("日".encode()[:2])
-        until(lambda: text.read_no_hang() is None and stream.bytes_received == len(data) + 2)
-        bare.say("日".encode()[2:] + b"x")
-        until(text.input_ready)
-        assert text.read_no_hang() == "日x"
-        bare.say("cut off 日".encode()[:-1])
-        bare.sock.shutdown(socket.SHUT_WR)
-        for _ in range(2):
-            with pytest.raises(SslError):
-                text.readline()
-        assert text.read_no_hang() == "cut off "
-        with pytest.raises(SslError):
-            text.read()
-
-
-# ---- memory --------------------------------------------------------------------------------------------
-
-SERVER = """
-import socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1])
-listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-print(listener.getsockname()[1], flush=True)
-held = []
-while True:
-    held.append(context.wrap_socket(listener.accept()[0], server_side=True))
-"""
-
-
-@pytest.fixture
-def idle_server(tmp_path: Path) -> Iterator[int]:
-    """The port of a server in another process, whose memory is not counted here."""
-    file = tmp_path / "server.pem"
-    certificate("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(file)
-    process = subprocess.Popen([sys.executable, "-c", SERVER, str(file)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    with process.stdout:
-        yield int(process.stdout.readline())
-        process.kill()
-        process.wait()
-
-
-@BOTH_VERSIONS
-def test_an_idle_stream_costs_little(version: ssl.TLSVersion, idle_server: int) -> None:
-    """Of Python's memory, the plain stream included; what OpenSSL takes for itself Python does not see."""
-    context = client_context(version)
-
-    def opened() -> SocketStream:
-        return open_tcp_stream("127.0.0.1", idle_server, ssl_ctx=context, read_timeout=PATIENCE)
-
-    opened().close()  # whatever is imported or cached once
-    tracemalloc.start()
-    try:
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        streams = [opened() for _ in range(200)]
-        for stream in streams:
-            assert stream.read_no_hang() is None
-        gc.collect()
-        cost = (tracemalloc.get_traced_memory()[0] - before) / len(streams)
-    finally:
-        tracemalloc.stop()
-    for stream in streams:
-        stream.close()
-    assert cost <= 3700
-
-
-def _reads(stream: SocketStream, bare: Bare) -> None:
-    bare.say(LINE)
-    assert stream.readline() == LINE
-    send(stream, LINE)
-
-
-def _waits(stream: SocketStream, bare: Bare) -> None:
-    stream.read_timeout = BRIEF
-    with expect(ReadTimeout):
-        stream.readline()
-
-
-def _ends(stream: SocketStream, bare: Bare) -> None:
-    bare.sock.sendall(bare.farewell())
-    assert stream.read() == b""
-
-
-def _is_cut_off(stream: SocketStream, bare: Bare) -> None:
-    bare.sock.shutdown(socket.SHUT_WR)
-    with expect(SslError):
-        stream.readline()
-
-
-def _is_reset(stream: SocketStream, bare: Bare) -> None:
-    reset(bare.sock)
-    with expect(SslError):
-        stream.readline()
-
-
-def _is_damaged(stream: SocketStream, bare: Bare) -> None:
-    bare.sock.sendall(bytes(100))
-    with expect(SslError):
-        stream.readline()
-
-
-def _cannot_send(stream: SocketStream, bare: Bare) -> None:
-    reset(bare.sock)
-    with expect(SslError):
-        stall(stream)
-
-
-USES: dict[str, Callable[[SocketStream, Bare], object]] = {
-    "nothing": lambda stream, bare: None,
-    "tls": lambda stream, bare: stream.tls,
-    "data": _reads,
-    "half_close": lambda stream, bare: stream.shutdown("output"),
-    "read_timeout": _waits,
-    "write_timeout": lambda stream, bare: stall(stream),
-    "end": _ends,
-    "truncation": _is_cut_off,
-    "reset": _is_reset,
-    "damage": _is_damaged,
-    "send": _cannot_send,
-}
-
-
-@BOTH_VERSIONS
-@pytest.mark.parametrize("ending", ["close", "abort"])
-@pytest.mark.parametrize("use", USES)
-def test_a_closed_stream_is_freed_at_once(version: ssl.TLSVersion, use: str, ending: str) -> None:
-    """No cycle holds it, whatever it met: its memory, and OpenSSL's behind it, does not wait for the collector."""
-    for waits in WAITS.values():
-        stream, bare = bare_pair(waits, version)
-        gc.disable()
-        try:
-            transport: Any = stream._channel.transport
-            left = [weakref.ref(stream), weakref.ref(transport.session.ssl_object)]
-            del transport
-            USES[use](stream, bare)
-            stream.write_timeout = 0
-            with suppress(SocketError):
-                getattr(stream, ending)()
-            del stream
-            assert [each() for each in left] == [None, None]
-        finally:
-            gc.enable()
-            bare.sock.close()
 
 
 def is_open(number: int) -> bool:

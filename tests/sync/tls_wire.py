@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+import pytest
 from pairs import connect, over
 from tls_support import (
     HOST,
@@ -30,11 +31,11 @@ from tls_support import (
     taken,
 )
 
-from landline import SocketAddress, SocketStream
+from landline import SocketAddress, SocketStream, WriteTimeout
 from landline.engine.session import MOST_RECORD, Session
 from landline.sync.transport import PlainTransport
 from landline.sync.wait import Waits
-from landline.testing.contract.stage import Task, until
+from landline.testing.contract.stage import BRIEF, Task, until
 
 __all__ = [
     "KEY_UPDATE",
@@ -358,3 +359,14 @@ def records(wire: bytes | bytearray, *, cut: bool = False) -> list[Record]:
             found.append(Record(head[0], length))
         at += 5 + length
     return found
+
+
+def closes_in_vain(stream: SocketStream) -> None:
+    stream.write_timeout = BRIEF
+    with pytest.raises(WriteTimeout):
+        stream.close()
+
+
+def fails_inside(stream: SocketStream) -> None:
+    with pytest.raises(KeyError), stream:
+        raise KeyError
