@@ -10,7 +10,13 @@ TYPE_CHECKING = False  # typing's own constant would cost its import, more than 
 if TYPE_CHECKING:
     from typing import Any
 
-    from .address import SocketAddress
+    from .address import (
+        SocketAddress,
+        ip_address_string,
+        ipv6_address_scope_id,
+        parse_ipv6_address,
+        string_ip_address,
+    )
     from .engine.proxy import ProxyHeader
     from .errors import (
         ConnectTimeout,
@@ -36,7 +42,16 @@ if TYPE_CHECKING:
     from .report import AttemptRecord, ConnectionReport, HandshakeRecord, LookupRecord
     from .sync.cancel import Cancel
     from .sync.listen import inherited_sockets
+    from .sync.lookup import (
+        HostEntry,
+        ServiceEntry,
+        get_default_local_ipv6_address,
+        get_host_entry,
+        get_ip_default_zone_id,
+        get_service_entry,
+    )
     from .sync.open import connect_to_tcp_server, open_tcp_stream
+    from .sync.ready import wait_for_input_streams, wait_for_input_streams_returning_first
     from .sync.server import Server, start_up_server
     from .sync.stream import SocketStream
     from .sync.text_stream import TextSocketStream
@@ -51,7 +66,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "address": ("SocketAddress",),
+    "address": (
+        "SocketAddress", "ip_address_string", "ipv6_address_scope_id", "parse_ipv6_address", "string_ip_address",
+    ),
     "engine.proxy": ("ProxyHeader",),
     "errors": (
         "ConnectTimeout", "HostLookupError", "IncompleteRead", "LimitOverrun", "ReadTimeout", "SocketConnectError",
@@ -62,7 +79,12 @@ _HOMES = {
     "report": ("AttemptRecord", "ConnectionReport", "HandshakeRecord", "LookupRecord"),
     "sync.cancel": ("Cancel",),
     "sync.listen": ("inherited_sockets",),
+    "sync.lookup": (
+        "HostEntry", "ServiceEntry", "get_default_local_ipv6_address", "get_host_entry", "get_ip_default_zone_id",
+        "get_service_entry",
+    ),
     "sync.open": ("connect_to_tcp_server", "open_tcp_stream"),
+    "sync.ready": ("wait_for_input_streams", "wait_for_input_streams_returning_first"),
     "sync.server": ("Server", "start_up_server"),
     "sync.stream": ("SocketStream",),
     "sync.text_stream": ("TextSocketStream",),
@@ -85,6 +107,7 @@ __all__ = [
     "Datagram",
     "DatagramTruncated",
     "HandshakeRecord",
+    "HostEntry",
     "HostLookupError",
     "IncompleteRead",
     "KeepAlive",
@@ -93,6 +116,7 @@ __all__ = [
     "ProxyHeader",
     "ReadTimeout",
     "Server",
+    "ServiceEntry",
     "SocketAddress",
     "SocketConnectError",
     "SocketCreateError",
@@ -117,13 +141,23 @@ __all__ = [
     "create_ssl_client_context",
     "create_ssl_server_context",
     "detect_dead_peer",
+    "get_default_local_ipv6_address",
+    "get_host_entry",
+    "get_ip_default_zone_id",
+    "get_service_entry",
     "inherited_sockets",
+    "ip_address_string",
+    "ipv6_address_scope_id",
     "open_tcp_stream",
     "open_udp_socket",
     "open_unix_stream",
+    "parse_ipv6_address",
     "start_up_server",
     "start_up_udp_server",
     "start_up_unix_server",
+    "string_ip_address",
+    "wait_for_input_streams",
+    "wait_for_input_streams_returning_first",
 ]
 
 

@@ -23,7 +23,18 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .errors import SocketCreateError, with_kin
 
-__all__ = ["Host", "HostSpec", "ServiceSpec", "SocketAddress", "parse_host", "parse_service"]
+__all__ = [
+    "Host",
+    "HostSpec",
+    "ServiceSpec",
+    "SocketAddress",
+    "ip_address_string",
+    "ipv6_address_scope_id",
+    "parse_host",
+    "parse_ipv6_address",
+    "parse_service",
+    "string_ip_address",
+]
 
 HostSpec: TypeAlias = "str | int | ipaddress.IPv4Address | ipaddress.IPv6Address"
 ServiceSpec: TypeAlias = "int | str"
@@ -100,7 +111,8 @@ def parse_host(host: HostSpec, what: str = "host") -> Host:
     if isinstance(host, str):
         return _parse_text(host, what)
     if isinstance(host, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
-        return _numeric(str(host), str(host), what)
+        address = str(host).partition("/")[0]  # of an IPv4Interface or IPv6Interface, which has a prefix too
+        return _numeric(address, str(host), what)
     if isinstance(host, int) and not isinstance(host, bool):
         if not 0 <= host <= 0xFFFFFFFF:
             raise ValueError(f"{what}={host} is not allowed: an IPv4 address as an integer is 0 to 0xFFFFFFFF")
@@ -153,6 +165,83 @@ def scope_id(zone: str, where: str = "") -> int:
     except (OSError, ValueError) as error:
         message = f"there is no network interface {zone!r} on this machine{where}"
         raise with_kin(SocketCreateError, ValueError)(message, operation="address", address=zone) from error
+
+
+def ip_address_string(address: int | ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The numeric text of an address: four decimal parts, or IPv6 in its canonical spelling without zone and prefix.
+
+    Args:
+        address: an integer is an IPv4 address, its most significant byte first.
+
+    Raises:
+        TypeError: another type.
+        ValueError: an integer beyond 32 bits.
+
+    Source: LispWorks manual, ip-address-string; RFC 5952.
+    """
+    if isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return socket.inet_ntop(socket.AF_INET if address.version == 4 else socket.AF_INET6, address.packed)
+    if isinstance(address, int) and not isinstance(address, bool):
+        return str(parse_host(address, "address").address)
+    raise TypeError(f"address={address!r} is not allowed: it must be an ipaddress value, or an IPv4 address as int")
+
+
+def string_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that ``text`` writes: four decimal parts, or what parse_ipv6_address() takes; None for other text.
+
+    No name is looked up, and no white space is passed over.
+
+    Source: LispWorks manual, string-ip-address.
+    """
+    try:
+        return ipaddress.IPv4Address(_checked_text(text))
+    except ValueError:
+        return parse_ipv6_address(text, trim_whitespace=False)
+
+
+def parse_ipv6_address(
+    text: str, start: int = 0, end: int | None = None, trim_whitespace: bool = True
+) -> ipaddress.IPv6Address | None:
+    """The IPv6 address that ``text[start:end]`` writes; None for other text. Nothing is looked up.
+
+    Args:
+        text: an address in any of its spellings, with ``::`` and a dotted end too; then perhaps ``%`` and its zone (an
+            interface's number or name, which need not exist), then perhaps ``/`` and the length of a prefix.
+        trim_whitespace: white space around it is passed over.
+
+    Returns:
+        With a prefix an ipaddress.IPv6Interface, which is an IPv6Address that keeps it and prints it. It stands for the
+        address alone everywhere in landline, but is not equal to it: ipaddress compares the prefix too.
+
+    Source: LispWorks manual, parse-ipv6-address; RFC 4291 2.2 and 2.3; RFC 4007 11.
+    """
+    text = _checked_text(text)[start:end]
+    if trim_whitespace:
+        text = text.strip()
+    address, slash, _ = text.partition("/")
+    if _NOT_IN_NAMES.search(address.partition("%")[2]):
+        return None
+    try:
+        return ipaddress.IPv6Interface(text) if slash else ipaddress.IPv6Address(text)
+    except ValueError:
+        return None
+
+
+def ipv6_address_scope_id(address: ipaddress.IPv6Address) -> int | str:
+    """The zone of an address: its number, or the name of an interface; 0 for an address without one.
+
+    Source: LispWorks manual, ipv6-address-scope-id; RFC 4007 11.
+    """
+    if not isinstance(address, ipaddress.IPv6Address):
+        raise TypeError(f"address={address!r} is not allowed: it must be an ipaddress.IPv6Address")
+    zone = address.scope_id or "0"
+    return int(zone) if zone.isascii() and zone.isdecimal() else zone
+
+
+def _checked_text(text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"text={text!r} is not allowed: it must be a str")
+    return text
 
 
 # What a slim container, which has no services file, is asked for most.

@@ -38,6 +38,7 @@ class Channel(Flow):
         if not self._input_shut:
             self._input_shut = self._no_input = True
             self.transport.wake(True, False)
+            self.tell()
             with self._reading:
                 try:
                     self.transport.shutdown_input()
@@ -146,8 +147,9 @@ class Channel(Flow):
         with self._state:
             if self._closed is None:
                 self._no_input = self.direction == "output" or self._input_shut
-                room = JOIN_UP_TO if self.direction != "input" and not self._output_shut else -1
+                room = JOIN_UP_TO if self.direction != "input" and not (self._output_shut or self.watchers) else -1
                 self.write_room = self._room = room
+        self.tell()
 
     def check_input_open(self) -> None:
         """Raises StreamClosed when this side has shut its input down."""
@@ -177,6 +179,7 @@ class Channel(Flow):
             self._closed = why
             self._no_input = True
             self._room = self.write_room = -1
+        self.tell()
         return True
 
     def _send_last(self) -> OSError | None:

@@ -14,6 +14,10 @@ be waiting for us to read). A thread that writes while another is blocked in a r
 nobody else would. Both follow from ``write_room``: how much a write may leave pending, nothing while a
 reader waits. The reader lowers it before it looks at what is pending; the writer looks at it and adds in one
 step, for between two bytecodes that call nothing no other thread runs.
+
+A wait for several streams (ready.py) is nobody's reader and holds no lock while it waits. It looks at the socket
+itself, and *watches* for what the socket does not tell. That costs others nothing while nobody watches: a deadline
+that never comes makes reads take the way that keeps deadlines, and there they tell.
 """
 
 from __future__ import annotations
@@ -36,9 +40,12 @@ from .transport import Transport
 if TYPE_CHECKING:
     from ..engine.proxy import ProxyHeader
 
-__all__ = ["RECEIVE_SIZE", "Direction", "Flow", "checked_direction"]
+__all__ = ["RECEIVE_SIZE", "Direction", "Flow", "Look", "checked_direction"]
 
 Direction = Literal["input", "output", "io"]
+
+Look = Literal["ready", "input", "both", "busy"]
+"""A read would not wait; it would wait for input; or meanwhile also to send; another thread is at it."""
 
 RECEIVE_SIZE = 65536
 """Bytes asked for per receive: the size at which lines come fastest (larger blocks leave the caches)."""
@@ -56,7 +63,7 @@ class Flow:
         "_limited_into", "_no_input", "_output_failure", "_output_shut", "_read_timeout", "_reading",
         "_released", "_room", "_state", "_untold", "_writing", "bytes_received", "direction", "local_address",
         "peer_address", "proxy_header", "receive_size", "received", "report", "sending", "transport",
-        "write_room", "write_timeout",
+        "watchers", "write_room", "write_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +90,7 @@ class Flow:
         self.write_timeout: float | None = None
         self.write_room = self._room = JOIN_UP_TO if direction != "input" else -1
         self._deadlines: tuple[Deadline, ...] = ()
+        self.watchers: tuple[Callable[[], object], ...] = ()
         self._state = RLock()
         self._reading = RLock()
         self._writing = RLock()
@@ -171,6 +179,60 @@ class Flow:
         finally:
             self._reading.release()
 
+    def look(self, arrived: bool, exactly: Callable[[bool], bool] | None = None) -> Look:
+        """What a read would find, for a wait that watches the socket itself; what is pending is sent meanwhile.
+
+        Args:
+            arrived: something has come at the socket. Otherwise a plain one is not asked.
+            exactly: whether a read would give something, told whether there are bytes, or an end (text).
+        """
+        if self._no_input:
+            return "ready"
+        if not self._reading.acquire(False):
+            return "busy"
+        try:
+            transport: Any = self.transport
+            there = len(self.received) or ((arrived or transport.secure) and transport.ready())
+            if there if exactly is None else exactly(bool(there)):
+                return "ready"
+            all_sent = self._push() and not (transport.secure and transport.has_answer())
+            return "input" if all_sent else "both"
+        finally:
+            self._reading.release()
+
+    def watch(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called when a look may find something that the socket does not tell, until unwatch().
+
+        That is when this side ends the input, when the transport is replaced, and when another thread has received,
+        whose read may leave something over. Meanwhile writes leave nothing pending, as beside a reader.
+        """
+        with self._state:
+            self._set_watchers((*self.watchers, tell))
+        self._room = self.write_room = -1
+
+    def unwatch(self, tell: Callable[[], object]) -> None:
+        """The end of watch(). Without one nothing happens."""
+        with self._state:
+            self._set_watchers(tuple(each for each in self.watchers if each is not tell))
+        room = JOIN_UP_TO if self.direction != "input" else -1
+        self._room = room
+        if self._reading.acquire(False):  # or else the reader puts it there when it leaves
+            self.write_room = room
+            self._reading.release()
+        # Who ends the output says so before taking the room away: one of the two sees the other.
+        if self.watchers or self._closed is not None or self._output_shut or self._output_failure is not None:
+            self._room = self.write_room = -1
+
+    def tell(self) -> None:
+        """A look may find something now."""
+        for tell in self.watchers:
+            tell()
+
+    def _set_watchers(self, watchers: tuple[Callable[[], object], ...]) -> None:
+        deadlines = tuple(each for each in self._deadlines if each is not _WATCHED)
+        self.watchers = watchers
+        self._deadlines = (*deadlines, _WATCHED) if watchers else deadlines
+
     @property
     def secure(self) -> bool:
         """TLS is active."""
@@ -202,6 +264,7 @@ class Flow:
                 raise BlockingIOError
             data = receive(what, 0)
             if data is not None:
+                self.tell()
                 return data
             if until.passed or not self.transport.wait(True, not all_sent, until.limit()):
                 raise BlockingIOError
@@ -423,6 +486,10 @@ class Flow:
 
     def overdue(self) -> bool:
         return any(deadline.passed for deadline in self._deadlines)
+
+
+_WATCHED = Deadline(None)
+"""Among the deadlines of a flow that somebody watches."""
 
 
 def _acquire(lock: Any, limit: float | None) -> bool:

@@ -21,13 +21,14 @@ import os
 import socket
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..address import SocketAddress
 
-__all__ = ["Answer", "Lookup", "start_lookup"]
+__all__ = ["Answer", "Lookup", "start_lookup", "start_question"]
 
 MOST_LOOKUP_THREADS = 64
 """Lookups at once in this process. glibc opens a socket or two for each, and select()-based code of others
@@ -40,14 +41,14 @@ Done: TypeAlias = Callable[[Answer], None]
 class Lookup:
     """One question to the resolver, and who waits for its answer."""
 
-    __slots__ = ("family", "name", "waiting")
+    __slots__ = ("ask", "key", "waiting")
 
-    def __init__(self, name: str, family: int) -> None:
-        self.name = name
-        self.family = family
-        self.waiting: list[Done] = []
+    def __init__(self, key: Hashable, ask: Callable[[], Any]) -> None:
+        self.key = key
+        self.ask = ask
+        self.waiting: list[Callable[[Any], None]] = []
 
-    def abandon(self, done: Done) -> None:
+    def abandon(self, done: Callable[[Any], None]) -> None:
         """``done`` is not being called, and will not be, when this returns."""
         with _lock:
             if done in self.waiting:
@@ -59,19 +60,28 @@ def start_lookup(name: str, family: int, done: Done) -> Lookup:
 
     Raises RuntimeError where the system gives no thread.
     """
+    return start_question((name, family), partial(_addresses, name, family), done)
+
+
+def start_question(key: Hashable, ask: Callable[[], Any], done: Callable[[Any], None]) -> Lookup:
+    """Have ``ask()`` called in such a thread, unless the same ``key`` is being asked already.
+
+    ``done`` gets what it returns, or the exception it raises, in that thread, and must not wait for anything. Raises
+    RuntimeError where the system gives no thread.
+    """
     with _lock:
-        lookup = _in_flight.get((name, family))
+        lookup = _in_flight.get(key)
         if lookup is None:
-            lookup = Lookup(name, family)
+            lookup = Lookup(key, ask)
             _begin(lookup)
             # Only what is under way is joined: an interrupted start must not be waited for.
-            _in_flight[name, family] = lookup
+            _in_flight[key] = lookup
         lookup.waiting.append(done)
         return lookup
 
 
 _lock = Lock()
-_in_flight: dict[tuple[str, int], Lookup] = {}
+_in_flight: dict[Hashable, Lookup] = {}
 _queue: deque[Lookup] = deque()
 _threads: set[Lookup] = set()
 """Those running, each by the question it was started for."""
@@ -92,7 +102,7 @@ def _begin(lookup: Lookup) -> None:
 def _work(first: Lookup) -> None:
     lookup: Lookup | None = first
     while lookup is not None:
-        answer = _ask(lookup.name, lookup.family)
+        answer = _answer(lookup.ask)
         with _lock:
             _forget(lookup)
             # Within the lock, so that abandon() can promise what it does; done() only leaves a note.
@@ -114,8 +124,8 @@ def _next_wanted() -> Lookup | None:
 
 
 def _forget(lookup: Lookup) -> None:
-    if _in_flight.get((lookup.name, lookup.family)) is lookup:
-        del _in_flight[lookup.name, lookup.family]
+    if _in_flight.get(lookup.key) is lookup:
+        del _in_flight[lookup.key]
 
 
 def _start_afresh() -> None:
@@ -131,10 +141,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
 
 
-def _ask(name: str, family: int) -> Answer:
+def _answer(ask: Callable[[], Any]) -> Any:
     try:
-        found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
-        addresses = (SocketAddress.from_sockaddr(sockaddr) for kind, _, _, _, sockaddr in found if kind == family)
-        return list(dict.fromkeys(addresses))
+        return ask()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         return error.with_traceback(None)
+
+
+def _addresses(name: str, family: int) -> list[SocketAddress]:
+    found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+    addresses = (SocketAddress.from_sockaddr(sockaddr) for kind, _, _, _, sockaddr in found if kind == family)
+    return list(dict.fromkeys(addresses))

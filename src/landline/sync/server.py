@@ -238,6 +238,7 @@ class Server:
         self._wakeup = Wakeup()
         self._changed = Condition()
         self._stopping = False
+        self._watchers: tuple[Callable[[], object], ...] = ()
         self._hurried = False  # a signal has ended the drain
         self._connections: set[_Connection] = set()
         self._terminating: set[_Connection] = set()  # whose handlers have called terminate()
@@ -258,6 +259,13 @@ class Server:
     def connections(self) -> int:
         """How many connections are being handled now, handshakes included."""
         return len(self._connections)
+
+    def input_ready(self) -> bool:
+        """A connection waits to be accepted, which it does while accepting pauses; or the server was terminated.
+
+        Source: LispWorks manual, system:wait-for-input-streams.
+        """
+        return self._stopping or bool(wait_for_sockets(self._descriptors(), (), 0))
 
     def terminate(self, drain: float | None = 0.0) -> None:
         """Stop accepting at once, let handlers finish within ``drain`` seconds, then abort what is left.
@@ -340,6 +348,18 @@ class Server:
         self._stopping = True
         self._wakeup.set()
 
+    def _descriptors(self) -> list[int]:
+        # These three are what ready.py asks for.
+        return [sock.fileno() for sock in self._listeners]
+
+    def _watch(self, tell: Callable[[], object]) -> None:
+        with self._changed:
+            self._watchers = (*self._watchers, tell)
+
+    def _unwatch(self, tell: Callable[[], object]) -> None:
+        with self._changed:
+            self._watchers = tuple(each for each in self._watchers if each is not tell)
+
     def _accept_all(self) -> None:
         wakeup = self._wakeup.fileno()
         listening = {sock.fileno(): sock for sock in self._listeners}
@@ -356,6 +376,8 @@ class Server:
             for sock in self._listeners:
                 sock.close()
             self._wakeup.close()
+            for tell in self._watchers:
+                tell()
             if self._on_end is not None:
                 self._on_end()
 
@@ -418,10 +440,11 @@ class Server:
 
     def _forget(self, connection: _Connection) -> None:
         with self._changed:
-            if len(self._connections) == self._most:
-                self._wakeup.set()
+            full = len(self._connections) >= self._most
             self._connections.discard(connection)
             self._terminating.discard(connection)
+            if full:  # set when there is room, and not before: the accepting thread looks without the lock
+                self._wakeup.set()
             if self._stopping:
                 self._changed.notify_all()
 

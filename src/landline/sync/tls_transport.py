@@ -215,7 +215,7 @@ class TlsTransport:
             with self._lock:
                 if not self.admitted or self.session.input_ready():
                     return True
-            if self._has_answer():
+            if self.has_answer():
                 self._answer()
             try:
                 data = self._plain.receive(BULK, 0)
@@ -263,13 +263,17 @@ class TlsTransport:
     # Both
 
     def wait(self, read: bool, write: bool, limit: float | None, /) -> bool:
-        return self._plain.wait(read, write or (read and self._has_answer()), limit)
+        return self._plain.wait(read, write or (read and self.has_answer()), limit)
 
     def wake(self, read: bool, write: bool, /) -> None:
         self.woken = True
         self._ended |= read
         self._output_ended |= write
         self._plain.wake(read, write)
+
+    def has_answer(self) -> bool:
+        """The session itself has something to say, which is not handed over yet."""
+        return bool(self._unanswered or self.session.outgoing_bio.pending)
 
     def fileno(self) -> int:
         return self._plain.fileno()
@@ -340,7 +344,7 @@ class TlsTransport:
             if fed and until.passed:
                 return None
             wait = until.limit()
-            if self._has_answer() and not self._answer():
+            if self.has_answer() and not self._answer():
                 if not self._plain.wait(True, True, wait):
                     return None
                 wait = 0
@@ -390,9 +394,6 @@ class TlsTransport:
     def _send_failed(self, error: OSError) -> None:
         if not isinstance(error, BrokenPipeError) and not passes(error):  # EPIPE: the end is still to come
             self._broken = bare(error)
-
-    def _has_answer(self) -> bool:
-        return bool(self._unanswered or self.session.outgoing_bio.pending)
 
     def _answer(self) -> bool:
         """Hand over what the session itself has to say, without waiting; False when that has to be tried again."""

@@ -91,7 +91,7 @@ class UdpSocket(UdpOptions):
     __slots__ = (
         "__weakref__", "_both", "_clocks", "_closed", "_direct", "_kernel", "_last", "_left", "_lookups",
         "_read_timeout", "_receiving", "_recv", "_recvfrom", "_released", "_send", "_sending",
-        "_sendto", "_sock", "_state", "_tells", "_waits", "_write_timeout", "bytes_received", "bytes_sent",
+        "_sendto", "_sock", "_state", "_tells", "_waits", "_watchers", "_write_timeout", "bytes_received", "bytes_sent",
         "datagrams_received", "datagrams_sent", "local_address", "peer_address", "report",
     )  # fmt: skip
 
@@ -134,6 +134,7 @@ class UdpSocket(UdpOptions):
         self._receiving, self._sending = Side(), Side()
         self._left: Event | None = None
         self._closed: str | None = None
+        self._watchers: tuple[Callable[[], object], ...] = ()
         self._released = False
         self._read_timeout: float | None = None
         self._write_timeout: float | None = None
@@ -431,6 +432,8 @@ class UdpSocket(UdpOptions):
             if self._left is None:
                 self._left = Event()
             self._closed = "the socket was closed on this side"
+            for tell in self._watchers:
+                tell()
             self._lookups.set()
             while True:
                 self._left.clear()
@@ -502,6 +505,15 @@ class UdpSocket(UdpOptions):
             side.close()
         self._waits.close()
         self._sock.close()
+
+    def _watch(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called by close(): for ready.py, which holds no lock while it waits."""
+        with self._state:
+            self._watchers = (*self._watchers, tell)
+
+    def _unwatch(self, tell: Callable[[], object]) -> None:
+        with self._state:
+            self._watchers = tuple(each for each in self._watchers if each is not tell)
 
     def _check_open(self) -> None:
         if self._closed is not None:
