@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import random
 import selectors
@@ -32,6 +33,7 @@ from tls_support import BOTH_VERSIONS, HOST, V12, V13, client_context, server_co
 from tls_wire import recorded_pair
 
 from landline import (
+    SocketCreateError,
     SocketStream,
     SslError,
     SslHandshakeTimeout,
@@ -40,6 +42,7 @@ from landline import (
     WriteTimeout,
     start_up_server,
 )
+from landline.sync import ready as ready_module
 from landline.sync.flow import Flow
 from landline.sync.ready import wait_for_input_streams, wait_for_input_streams_returning_first
 from landline.sync.udp import UdpSocket
@@ -1120,6 +1123,21 @@ def test_a_stream_for_input_only_is_waited_for() -> None:
         assert task.result() == [stream]
         with pytest.raises(io.UnsupportedOperation):
             stream.write(b"x")
+
+
+@pytest.mark.parametrize("what", [(selectors, "DefaultSelector"), (ready_module, "Wakeup")], ids=["selector", "wakeup"])
+def test_a_lack_of_descriptors_is_this_machines_fault(
+    plain: Pair, monkeypatch: pytest.MonkeyPatch, what: tuple[Any, str]
+) -> None:
+    def refuse() -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(*what, refuse)
+    with pytest.raises(SocketCreateError, match="could not wait for input: Too many open files") as caught:
+        wait_for_input_streams([plain.stream])
+    assert (caught.value.errno, caught.value.operation) == (errno.EMFILE, "wait")
+    monkeypatch.undo()
+    assert_unwatched(plain)
 
 
 def test_the_streams_own_limits_do_not_bound_the_wait(plain: Pair) -> None:

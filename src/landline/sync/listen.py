@@ -16,7 +16,7 @@ from typing import Literal
 from ..address import HostSpec, ServiceSpec, SocketAddress, parse_host, parse_service
 from ..errors import SocketCreateError, with_kin
 
-__all__ = ["Ipv6", "adopt", "inherited_sockets", "listen"]
+__all__ = ["Ipv6", "address_of", "adopt", "inherited_sockets", "listen"]
 
 Ipv6 = bool | Literal["any", "both"] | None
 
@@ -83,6 +83,18 @@ def inherited_sockets() -> list[socket.socket]:
             errno=error.errno,
         ) from error
     return sockets
+
+
+def address_of(sockaddr: object) -> SocketAddress | None:
+    """An end of an accepted connection; None where it is not one of IP.
+
+    At an adopted socket of both families IPv4 clients have mapped addresses; everybody knows them by the others.
+    """
+    if not isinstance(sockaddr, tuple):
+        return None
+    address = SocketAddress.from_sockaddr(sockaddr)
+    mapped = address.host.startswith("::ffff:") and "." in address.host
+    return SocketAddress(address.host.removeprefix("::ffff:"), address.port) if mapped else address
 
 
 def adopt(service: object) -> list[socket.socket]:

@@ -19,8 +19,9 @@ same among ten streams and ten thousand, and streams that have something to say,
 square of their number. A selector that stays between calls would spare its making; it needs an object that lives,
 and a descriptor in it whose number has been given to another connection meanwhile.
 
-Other objects than landline's are taken for what their descriptor says, and their input_ready(), if they have one.
-They may have ``_watch(tell)`` and ``_unwatch(tell)`` too, and call ``tell()`` when they are closed.
+Other objects than streams are taken for what their descriptor says, and their input_ready(), if they have one.
+Landline's own (servers, UDP sockets) have ``_watch(tell)`` and ``_unwatch(tell)``, and call ``tell()`` when they are
+closed; one with several descriptors lists them in ``_descriptors()``.
 
 Source: LispWorks manual, system:wait-for-input-streams and wait-for-input-streams-returning-first.
 """
@@ -40,6 +41,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from ..deadline import Deadline, checked_timeout
+from ..errors import SocketCreateError, with_kin
 from .flow import Look
 from .stream import SocketStream
 from .text_stream import TextSocketStream
@@ -78,7 +80,7 @@ def wait_for_input_streams(streams: Iterable[S], timeout: float | None = None) -
     Raises:
         TypeError, ValueError: a wrong argument; nothing to wait for, and no ``timeout``.
         io.UnsupportedOperation: a stream is for output only.
-        OSError: the system has no descriptor left to wait with.
+        SocketCreateError: this machine has no descriptor left to wait with.
 
     Source: LispWorks manual, system:wait-for-input-streams.
     """
@@ -106,12 +108,16 @@ def _wait(streams: list[Any], timeout: float | None, *, first: bool) -> set[int]
         raise ValueError("streams is empty and timeout=None: there is nothing to wait for")
     distinct = {id(stream): stream for stream in streams}
     listed = [_listed(stream) for stream in distinct.values()]
-    with selectors.DefaultSelector() as selector:
-        wait = _Wait(listed, selector)
-        try:
-            wait.run(Deadline.after(timeout), first)
-        finally:
-            wait.end()
+    until = Deadline.after(timeout)
+    try:
+        wait = _Wait(listed, waits=not until.passed)
+    except OSError as error:
+        message = f"could not wait for input: {error.strerror or error}"
+        raise with_kin(SocketCreateError, error)(message, operation="wait", errno=error.errno) from error
+    try:
+        wait.run(until, first)
+    finally:
+        wait.end()
     return {id(each.stream) for each in listed if each.ready}
 
 
@@ -223,9 +229,8 @@ _READ, _BOTH = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRIT
 class _Wait:
     """One wait. Only _hear() is called by other threads."""
 
-    def __init__(self, listed: list[_Listed], selector: selectors.BaseSelector) -> None:
+    def __init__(self, listed: list[_Listed], *, waits: bool) -> None:
         self._listed = listed
-        self._selector = selector
         self._any_ready = False
         self._at: dict[int, list[_Listed]] = {}  # by descriptor, which some may share
         self._again: list[tuple[float, int, _Listed]] = []  # a heap, by when they are due
@@ -233,13 +238,18 @@ class _Wait:
         self._news: deque[_Listed] = deque()
         self._wakeup: Wakeup | None = None
         self._wakeup_lock = RLock()
+        self._selector = selectors.DefaultSelector()
+        try:
+            if waits:  # made before any stream is looked at: one that is closed then might lend it its number
+                self._wakeup = Wakeup()
+                self._selector.register(self._wakeup, _READ)
+        except BaseException:
+            self._selector.close()
+            raise
 
     def run(self, until: Deadline, first: bool) -> None:
         """Look, wait and look until something is ready, or the time is over."""
-        if not until.passed:
-            # Before anything else, or a descriptor that is closed meanwhile might lend it its number.
-            self._wakeup = Wakeup()
-            self._selector.register(self._wakeup, _READ)
+        if self._wakeup is not None:
             for each in self._listed:
                 each.watch(partial(self._hear, each))
         for each in self._listed:
@@ -261,6 +271,7 @@ class _Wait:
 
     def end(self) -> None:
         """Whatever happened. Nobody is inside the wakeup's set() when it is closed."""
+        self._selector.close()
         for each in self._listed:
             each.unwatch()
         with self._wakeup_lock:

@@ -32,7 +32,7 @@ from ..deadline import Deadline, checked_timeout
 from ..engine.text import checked_text_arguments
 from ..errors import SocketCreateError, SocketError
 from ..options import KeepAlive, SocketOptions
-from .listen import Ipv6, adopt, listen
+from .listen import Ipv6, address_of, adopt, listen
 from .stream import SocketStream
 from .text_stream import TextSocketStream
 from .transport import PlainTransport
@@ -64,6 +64,10 @@ HANDSHAKE_LIMIT = 30.0
 
 DRAIN = 10.0
 """Seconds that handlers have to finish after SIGTERM; service managers wait some 30 before they kill."""
+
+HEARD_WITHIN = 0.25
+"""Seconds between the looks of serve_forever(). A signal that comes just before a thread begins to wait for a lock does
+not end that wait; Python would hear of it at the next one only."""
 
 HURRY_WITHIN = 0.05
 """Seconds until a drain notices that a signal has ended it: no handler of signals can wake a thread that waits."""
@@ -319,13 +323,16 @@ class Server:
             signalled = True
             self._stop()
 
-        former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._thread.join()
+            for number in former:
+                signal.signal(number, on_signal)
+            while not self.join(HEARD_WITHIN):
+                pass
             self.terminate(drain)
         finally:
             for number, handler in former.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def __enter__(self) -> Self:
         return self
@@ -399,7 +406,7 @@ class Server:
                     log.error("%s: a socket listens no longer: %s", self.name, error.strerror)
                     return False
                 continue  # everything else (ECONNABORTED, EPERM of a firewall) is about that one client
-            self._begin(sock, SocketAddress.from_sockaddr(address) if isinstance(address, tuple) else None)
+            self._begin(sock, address_of(address))
         return True
 
     def _begin(self, sock: socket.socket, peer: SocketAddress | None) -> None:
@@ -477,7 +484,7 @@ class _Connection:
         self._stream = stream = SocketStream._over(
             PlainTransport(sock),
             peer_address=peer,
-            local_address=SocketAddress.from_sockaddr(own) if isinstance(own, tuple) else None,
+            local_address=address_of(own),
         )
         if service.read_timeout is not None:
             stream.read_timeout = service.read_timeout

@@ -428,7 +428,7 @@ def an_aborting_shutdown_wakes_a_blocked_write(make_pair: MakePair) -> None:
         stream.shutdown("output", abort=True)
         error = writer.failure(StreamClosed)
         assert error.accepted == written
-        assert error.sent == stream.bytes_sent < written
+        assert (error.sent or 0) <= stream.bytes_sent < written  # over TLS what was encrypted already may follow
         send(peer, LINE)
         assert stream.readline() == LINE
         assert len(all_that_came(peer)) == stream.bytes_sent
