@@ -286,9 +286,10 @@ class Server:
         with self._changed:
             own = {one for one in self._connections if one.thread == get_ident()}
             self._terminating |= own
+            self._changed.notify_all()  # those who wait for this handler no longer need to
             while self._others(own) and not (until.passed or self._hurried):
                 self._changed.wait(until.limit(HURRY_WITHIN))
-            left = self._others(own)
+            left = list(self._others(own))
         for connection in left:
             connection.abort()
         with self._changed:
@@ -452,11 +453,11 @@ class Server:
             self._terminating.discard(connection)
             if full:  # set when there is room, and not before: the accepting thread looks without the lock
                 self._wakeup.set()
-            if self._stopping:
+            if self._stopping and len(self._connections) == len(self._terminating):  # nobody waits for fewer to go
                 self._changed.notify_all()
 
     def _others(self, own: set[_Connection]) -> set[_Connection]:
-        return self._connections - self._terminating if own else set(self._connections)
+        return self._connections - self._terminating if own else self._connections
 
     def _pause(self, seconds: float) -> None:
         ends_at = monotonic() + seconds
