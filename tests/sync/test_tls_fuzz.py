@@ -325,6 +325,7 @@ class Wire:
     """A transport that never waits: the peer answers at once, and where it has nothing to say, that is the end."""
 
     secure = False
+    under_way = 0
 
     def __init__(self, here: random.Random, peer: Conversation, saboteur: Saboteur, pieces: int) -> None:
         self._here = here
@@ -405,6 +406,9 @@ class Wire:
 
     def abort(self) -> None:
         self.close(None)
+
+    def handle(self) -> socket.socket:
+        raise AssertionError("there is no socket")
 
     def detach(self) -> socket.socket:
         raise NotImplementedError

@@ -92,12 +92,26 @@ class SendBuffer:
                 self.large[index] = (position, memoryview(bytes(data)))
                 data.release()
 
-    def clear(self) -> None:
-        """Drop what is not sent."""
-        self._dropped += len(self)
+    def clear(self, keep: int = 0) -> None:
+        """Drop what is not sent, but for the first ``keep`` bytes of it."""
+        kept = self._front(keep) if keep else b""
+        self._dropped += len(self) - len(kept)
         self.small.clear()
+        self.small += kept
         self.large = []
         self._large_size = 0
+
+    def _front(self, size: int) -> bytes:
+        """The first ``size`` bytes."""
+        front = bytearray()
+        begin, taken = self.sent + self._dropped, 0
+        for position, data in self.large:
+            before = taken + position - begin - len(front)  # of the small ones, those in front of this piece
+            front += self.small[taken:before]
+            front += data
+            taken = before
+        front += self.small[taken:]
+        return bytes(front[:size])
 
     def _joint(self, size: int) -> bytearray | None:
         """The last piece, if so many bytes may be joined to it: it is ours, and nothing was accepted behind it."""

@@ -75,6 +75,17 @@ class Channel(Flow):
                 self.check_open()
                 raise write_timed_out(self)
 
+    def drop_output(self) -> None:
+        """Forget what is pending, as far as none of it is on its way. ValueError when another thread is writing."""
+        self.check_open()
+        if not self._writing.acquire(False):
+            raise ValueError("another thread is writing to this stream: what it writes cannot be dropped now")
+        try:
+            with self._state:
+                self.sending.clear(keep=self.transport.under_way)
+        finally:
+            self._writing.release()
+
     def close(self) -> None:
         """Send what is pending within write_timeout or CLOSE_LIMIT, then release the descriptor whatever happened."""
         if not self._begin_ending("the stream was closed on this side"):
@@ -171,6 +182,11 @@ class Channel(Flow):
     def fileno(self) -> int:
         self.check_open()
         return self.transport.fileno()
+
+    def handle(self) -> socket.socket:
+        """The socket, which stays this channel's."""
+        self.check_open()
+        return self.transport.handle()
 
     def _begin_ending(self, why: str) -> bool:
         with self._state:

@@ -278,6 +278,13 @@ class TlsTransport:
     def fileno(self) -> int:
         return self._plain.fileno()
 
+    def handle(self) -> socket.socket:
+        return self._plain.handle()
+
+    @property
+    def under_way(self) -> int:
+        return self.session.unsent
+
     # Ending
 
     def shutdown_input(self) -> None:

@@ -62,6 +62,13 @@ class Transport(Protocol):
     def fileno(self) -> int:
         """The descriptor; -1 when closed."""
 
+    def handle(self) -> socket.socket:
+        """The socket, which stays the transport's."""
+
+    @property
+    def under_way(self) -> int:
+        """Bytes at the front of what is to be sent that cannot be taken back: they are encrypted already."""
+
     def shutdown_input(self) -> None:
         """Stop receiving. Raises OSError."""
 
@@ -95,6 +102,7 @@ class PlainTransport:
     """TCP (or any stream socket) as it is."""
 
     secure = False
+    under_way = 0
 
     __slots__ = ("_socket", "_waits", "send")
 
@@ -133,6 +141,9 @@ class PlainTransport:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def handle(self) -> socket.socket:
+        return self._socket
 
     def shutdown_input(self) -> None:
         self._socket.shutdown(socket.SHUT_RD)
