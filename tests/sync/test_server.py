@@ -163,7 +163,26 @@ def test_a_client_that_resets_is_survived(caplog: pytest.LogCaptureFixture) -> N
         until(lambda: server.connections == 0)
         with connect(server) as client:
             assert hears(client, b"still here\n")
-    assert all("handler for" in record.getMessage() for record in caplog.records)
+    for record in caplog.records:
+        assert record.levelname == "WARNING"
+        assert record.exc_info is None
+        assert "127.0.0.1" in record.getMessage()
+
+
+@pytest.mark.parametrize("error", [KeyError("a fault of its own"), ConnectionResetError("of another connection")])
+def test_a_handler_that_fails_before_it_has_answered_just_ends(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(stream: SocketStream) -> None:
+        stream.readline()
+        raise error
+
+    with start_up(fail) as server, connect(server) as client:
+        client.write(b"a request\n")
+        assert client.read() == b""
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.exc_info is not None
 
 
 class Failing:

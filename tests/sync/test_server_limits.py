@@ -26,6 +26,7 @@ from landline import (
     start_up_server,
     start_up_unix_server,
 )
+from landline.sync import accepted as accepted_module
 from landline.sync import server as server_module
 from landline.sync import workers as workers_module
 from landline.sync.workers import Workers
@@ -407,9 +408,10 @@ KEEPALIVE = KeepAlive(70, 7, 3, user_timeout=95)
 @pytest.fixture(params=[True, False], ids=["inherited", "set one by one"])
 def each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options come to accepted sockets by way of the listening one where the system does that, or are set."""
-    if request.param and not server_module._INHERITED:
+    if request.param and not accepted_module.OPTIONS_INHERITED:
         pytest.skip("only Linux is known to hand options on")
-    monkeypatch.setattr(server_module, "_INHERITED", request.param)
+    for module in (accepted_module, server_module):
+        monkeypatch.setattr(module, "OPTIONS_INHERITED", request.param)
 
 
 def options_of(sock: socket.socket) -> tuple[bool, ...]:

@@ -57,7 +57,8 @@ def inherited_sockets() -> list[socket.socket]:
     """The listening sockets that systemd, or another program of its kind, has opened for this process (LISTEN_FDS).
 
     Give them to start_up_server() in place of a service. [] where there are none. The variables are removed, so
-    that child processes do not take the sockets for theirs; a second call finds nothing.
+    that child processes do not take the sockets for theirs; a second call finds nothing. (LISTEN_FDNAMES too: read it
+    before, where names are to tell the sockets apart.)
 
     Raises:
         SocketCreateError: LISTEN_FDS promises descriptors that are not sockets.

@@ -4,7 +4,8 @@
   with a time limit, so no client can delay another.
 * Accepting pauses when as many connections are open as may be; clients wait in the kernel's queue meanwhile, instead of
   piling up here. Running out of descriptors is survived with a pause, too.
-* An error in a handler is logged and ends that connection only.
+* An error in a handler is logged and ends that connection only: with a reset where something was written, because
+  half an answer must not look like a whole one. Where the client caused it by going away a warning says so.
 * Threads are used again (workers.py). More than one process grows out of reuse_port, or inherited sockets.
 
 Rejected: a fixed pool of threads, in which a few slow clients would stop everybody; and one event loop in front of the
@@ -19,23 +20,22 @@ import errno
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Condition, Thread, current_thread, get_ident, main_thread
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..address import HostSpec, ServiceSpec, SocketAddress
 from ..deadline import Deadline, checked_timeout
 from ..engine.text import checked_text_arguments
 from ..errors import SocketCreateError, SocketError
 from ..options import KeepAlive, SocketOptions
+from .accepted import OPTIONS_INHERITED, Connection, Service
 from .listen import Ipv6, address_of, adopt, listen
 from .stream import SocketStream
 from .text_stream import TextSocketStream
-from .transport import PlainTransport
 from .wait import Wakeup, wait_for_sockets
 from .workers import Workers
 
@@ -174,7 +174,7 @@ def start_up_server(
         if not create_stream:
             raise ValueError("create_stream=False is not allowed with proxy_protocol: a header is read by a stream")
         proxies = TrustedProxies(proxy_protocol)
-    service_ = _Service(
+    service_ = Service(
         handler,
         options,
         checked_timeout(read_timeout, "read_timeout"),
@@ -198,20 +198,6 @@ def start_up_server(
         raise
 
 
-class _Service(NamedTuple):
-    """What is done for each connection."""
-
-    handler: Callable[[Any], object]
-    options: SocketOptions
-    read_timeout: float | None
-    write_timeout: float | None
-    secure: Callable[..., object] | None
-    as_text: Callable[[SocketStream], TextSocketStream] | None
-    create_stream: bool
-    proxies: TrustedProxies | None
-    handshake_limit: float
-
-
 class Server:
     """A running server. As a context manager it is terminated at the end of the block.
 
@@ -223,7 +209,7 @@ class Server:
     def __init__(
         self,
         listeners: list[socket.socket],
-        service: _Service,
+        service: Service,
         most: int,
         name: str | None,
         on_end: Callable[[], object] | None,
@@ -235,7 +221,7 @@ class Server:
         bound = [sock.getsockname() for sock in listeners]
         self.addresses = tuple(SocketAddress.from_sockaddr(one) for one in bound if isinstance(one, tuple))
         self.name = name or f"landline server {self.addresses[0].port if self.addresses else bound[0]}"
-        if _INHERITED:
+        if OPTIONS_INHERITED:
             for sock in listeners:
                 if sock.family != getattr(socket, "AF_UNIX", None):
                     service.options.apply(sock)
@@ -244,8 +230,8 @@ class Server:
         self._stopping = False
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._hurried = False  # a signal has ended the drain
-        self._connections: set[_Connection] = set()
-        self._terminating: set[_Connection] = set()  # whose handlers have called terminate()
+        self._connections: set[Connection] = set()
+        self._terminating: set[Connection] = set()  # whose handlers have called terminate()
         self._workers = Workers(self.name)
         self._thread = Thread(target=self._accept_all, name=self.name, daemon=True)
         try:
@@ -412,7 +398,7 @@ class Server:
 
     def _begin(self, sock: socket.socket, peer: SocketAddress | None) -> None:
         try:
-            connection = _Connection(sock, peer, self._service)
+            connection = Connection(sock, peer, self._service)
         except OSError:
             sock.close()  # the client is gone already
             return
@@ -426,17 +412,21 @@ class Server:
             connection.abort()
             sock.close()
 
-    def _handle(self, connection: _Connection) -> None:
+    def _handle(self, connection: Connection) -> None:
         connection.thread = get_ident()
         try:
             connection.serve(self._service, self._refused)
         except BaseException as error:
-            if not (self._stopping and isinstance(error, (SocketError, ConnectionError))):
+            if self._stopping and isinstance(error, (SocketError, ConnectionError)):
+                pass
+            elif connection.caused(error):
+                log.warning("%s: %s", self.name, error)
+            else:
                 log.error("%s: the handler for %s failed", self.name, connection, exc_info=True)
         finally:
             self._forget(connection)
 
-    def _refused(self, connection: _Connection, error: Exception) -> None:
+    def _refused(self, connection: Connection, error: Exception) -> None:
         """The connection did not get as far as its handler."""
         if self._stopping and isinstance(error, SocketError):
             return
@@ -446,7 +436,7 @@ class Server:
             known = isinstance(error, SocketError)  # a file of the context, as a rule; else a callback's own
             log.error("%s: %s could not be served: %s", self.name, connection, error, exc_info=not known)
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         with self._changed:
             full = len(self._connections) >= self._most
             self._connections.discard(connection)
@@ -456,7 +446,7 @@ class Server:
             if self._stopping and len(self._connections) == len(self._terminating):  # nobody waits for fewer to go
                 self._changed.notify_all()
 
-    def _others(self, own: set[_Connection]) -> set[_Connection]:
+    def _others(self, own: set[Connection]) -> set[Connection]:
         return self._connections - self._terminating if own else self._connections
 
     def _pause(self, seconds: float) -> None:
@@ -464,77 +454,3 @@ class Server:
         while not self._stopping and (left := ends_at - monotonic()) > 0:
             if wait_for_sockets([self._wakeup.fileno()], (), left):
                 self._wakeup.clear()
-
-
-class _Connection:
-    """One accepted connection, as a stream or as the bare socket."""
-
-    __slots__ = ("_peer", "_socket", "_stream", "thread")
-
-    def __init__(self, sock: socket.socket, peer: SocketAddress | None, service: _Service) -> None:
-        self.thread = 0
-        self._peer = peer
-        self._socket = sock
-        self._stream: SocketStream | None = None
-        if not _INHERITED and peer is not None:
-            service.options.apply(sock)
-        if not service.create_stream:
-            sock.setblocking(True)
-            return
-        own = sock.getsockname()
-        self._stream = stream = SocketStream._over(
-            PlainTransport(sock),
-            peer_address=peer,
-            local_address=address_of(own),
-        )
-        if service.read_timeout is not None:
-            stream.read_timeout = service.read_timeout
-        stream.write_timeout = service.write_timeout
-
-    def serve(self, service: _Service, refused: Callable[[_Connection, Exception], object]) -> None:
-        stream = self._stream
-        if stream is None:
-            try:
-                service.handler(self._socket)
-            except BaseException:
-                self._socket.close()
-                raise
-            return
-        with stream:
-            try:
-                proxied = service.proxies is not None and self._peer in service.proxies
-                if proxied:
-                    self._read_proxy_header(stream, service.handshake_limit)
-                if service.secure is not None:
-                    service.secure(stream, leftover="tls" if proxied else "refuse")
-            except Exception as error:  # noqa: BLE001 (a callback's too: the handler is not to blame)
-                refused(self, error)
-                return
-            service.handler(stream if service.as_text is None else service.as_text(stream))
-
-    def _read_proxy_header(self, stream: SocketStream, limit: float) -> None:
-        from .proxied import read_header
-
-        with stream.deadline(limit):
-            header = read_header(stream)
-        channel = stream._channel
-        channel.proxy_header = header
-        if isinstance(header.source, SocketAddress) and isinstance(header.destination, SocketAddress):
-            self._peer = channel.peer_address = header.source
-            channel.local_address = header.destination
-
-    def abort(self) -> None:
-        if self._stream is not None:
-            self._stream.abort()
-            return
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # its handler has closed it
-
-    def __str__(self) -> str:
-        return str(self._peer) if self._peer is not None else "a client"
-
-
-_INHERITED = sys.platform == "linux"
-"""Accepted sockets have the options of the one that listens: no system call for each."""
