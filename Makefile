@@ -9,7 +9,7 @@ export PYTHON
 
 # `check` runs its parts in order, also under make -j: pytest's summary stays last.
 .NOTPARALLEL:
-.PHONY: help demo test lint format types check bench test-all clean
+.PHONY: help demo test lint format types check bench manual test-all clean
 
 help:
 	@echo 'make demo      see open_tcp_stream fetch a page, with its report'
@@ -19,6 +19,7 @@ help:
 	@echo 'make types     mypy --strict'
 	@echo 'make check     lint, types and test: what CI runs'
 	@echo 'make bench     the benchmarks'
+	@echo 'make manual    docs/manual.md, from the code'
 	@echo 'make test-all  the suite on every CPython 3.11 to 3.14 found here'
 	@echo 'make clean     remove what these made'
 
@@ -48,6 +49,10 @@ check: lint types test
 bench:
 	@scripts/venv dev
 	@$(PY) -m benchmarks
+
+manual:
+	@scripts/venv dev
+	@$(PY) scripts/manual.py
 
 test-all:
 	@scripts/test-all
