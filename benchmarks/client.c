@@ -8,9 +8,12 @@
 #define _GNU_SOURCE
 #include "dialling.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 
-enum { MESSAGE = 64, FRAME = 16, LINE = 80, CHUNK = 256 * 1024, PENDING = 64 * 1024 };
+enum { MESSAGE = 64, FRAME = 16, LINE = 80, CHUNK = 256 * 1024, PENDING = 64 * 1024, BURST = 100 };
 
 static char buffer[CHUNK], item[LINE];
 static size_t start, end;
@@ -108,19 +111,90 @@ static void small_writes(int fd, long count) {
     send_all(fd, buffer, pending);
 }
 
+static void send_file(int fd, long count) {
+    const char *path = getenv("LANDLINE_BENCH_FILE");
+    int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    struct stat about;
+    if (file < 0 || fstat(file, &about) < 0)
+        die("opening the file");
+    while (count-- > 0)
+        for (off_t offset = 0; offset < about.st_size;)
+            if (sendfile(fd, file, &offset, (size_t)(about.st_size - offset)) <= 0)
+                die("sendfile");
+    close(file);
+}
+
+static int udp_socket(int connected) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || (connected && connect(fd, (struct sockaddr *)&server, sizeof server) < 0))
+        die("socket");
+    set_limits(fd);
+    return fd;
+}
+
+static void expect_message(ssize_t got) {
+    if (got == MESSAGE)
+        return;
+    if (got >= 0)
+        errno = EPROTO;
+    die("datagram");
+}
+
+static void udp_round_trip(int fd, long count) {
+    while (count-- > 0) {
+        send_all(fd, item, MESSAGE);
+        expect_message(recv(fd, buffer, CHUNK, 0));
+    }
+}
+
+static void udp_unconnected(int fd, long count) {
+    while (count-- > 0) {
+        struct sockaddr_in sender;
+        socklen_t length = sizeof sender;
+        if (sendto(fd, item, MESSAGE, 0, (struct sockaddr *)&server, sizeof server) != MESSAGE)
+            die("sendto");
+        expect_message(recvfrom(fd, buffer, CHUNK, 0, (struct sockaddr *)&sender, &length));
+    }
+}
+
+/* They are asked for burst by burst, so that none is lost: the kernel has room for two. */
+static void udp_receive(int fd, long count) {
+    for (; count > 0; count -= BURST) {
+        send_all(fd, item, MESSAGE);
+        for (long left = count < BURST ? count : BURST; left > 0; left--)
+            expect_message(recv(fd, buffer, CHUNK, 0));
+    }
+}
+
 static void connect_and_close(int fd, long count) {
     (void)fd;
     while (count-- > 0)
         close(dial());
 }
 
+static int no_connection(void) { return -1; }
+
+static int bound(void) { return udp_socket(0); }
+
+static int connected(void) { return udp_socket(1); }
+
 static const struct {
     const char *name;
+    int (*open)(void);
     void (*run)(int fd, long count);
 } cases[] = {
-    {"round_trip", round_trip}, {"readline", readline},     {"until", until},
-    {"frames", frames},         {"bulk_read", bulk_read},   {"bulk_write", bulk_write},
-    {"small_writes", small_writes}, {"connect", connect_and_close},
+    {"round_trip", dial_with_limits, round_trip},
+    {"readline", dial_with_limits, readline},
+    {"until", dial_with_limits, until},
+    {"frames", dial_with_limits, frames},
+    {"bulk_read", dial_with_limits, bulk_read},
+    {"bulk_write", dial_with_limits, bulk_write},
+    {"small_writes", dial_with_limits, small_writes},
+    {"send_file", dial_with_limits, send_file},
+    {"udp_round_trip", connected, udp_round_trip},
+    {"udp_unconnected", bound, udp_unconnected},
+    {"udp_receive", connected, udp_receive},
+    {"connect", no_connection, connect_and_close},
 };
 
 int main(int argc, char **argv) {
@@ -134,11 +208,11 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (strcmp(cases[i].name, argv[1]) != 0)
             continue;
-        int fd = cases[i].run == connect_and_close ? -1 : dial_with_limits();
+        int fd = cases[i].open();
         cases[i].run(fd, count / 10 + 1);
         start_clocks();
         cases[i].run(fd, count);
-        print_clocks();
+        print_clocks(CLIENT);
         return 0;
     }
     fprintf(stderr, "no such case: %s\n", argv[1]);

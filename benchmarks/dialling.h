@@ -1,4 +1,4 @@
-/* What both clients share: connecting to a port of the server, and the clocks around their work. */
+/* What the clients share: connecting to a port of the server, and the clocks around their work. */
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum { LIMIT_SECONDS = 5 };
+enum side { CLIENT, SERVER };
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static long long wall_start, client_start, server_start;
@@ -31,12 +32,16 @@ static int dial(void) {
     return fd;
 }
 
-/* A connection as the library's: with time limits, and without delay. */
-static int dial_with_limits(void) {
+static void set_limits(int fd) {
     struct timeval limit = {LIMIT_SECONDS, 0};
-    int on = 1, fd = dial();
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
+/* A connection as the library's: with time limits, and without delay. */
+static int dial_with_limits(void) {
+    int on = 1, fd = dial();
+    set_limits(fd);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
 }
@@ -59,9 +64,11 @@ static void start_clocks(void) {
     wall_start = read_clock(CLOCK_MONOTONIC);
 }
 
-/* Prints the nanoseconds since start_clocks(): by the clock on the wall; at work; the server's work added. */
-static void print_clocks(void) {
+/* Prints the nanoseconds since start_clocks(): by the clock on the wall; those that the side which is measured was at
+   work; those of both sides. */
+static void print_clocks(enum side measured) {
     long long wall = read_clock(CLOCK_MONOTONIC) - wall_start;
     long long client = read_clock(CLOCK_PROCESS_CPUTIME_ID) - client_start;
-    printf("%lld %lld %lld\n", wall, client, client + server_work() - server_start);
+    long long other = server_work() - server_start;
+    printf("%lld %lld %lld\n", wall, measured == CLIENT ? client : other, client + other);
 }

@@ -10,6 +10,12 @@ between client and server, which share the core.
 Where another program works on that core all the time, the clock on the wall says little. So the time
 at work stands beside it: the client's, and that of client and server, which is what an idle core would take.
 
+Servers are measured with one client for all of them, `load.c`, on the same core too. What a request costs is the
+server's time at work, and the targets are about that. Two cores were tried (`--server-core`) and are no default: with
+one connection the clock then tells how long a core takes to wake up; with many, whatever else runs on the server's core
+makes the threads of any Python server queue up for the interpreter's lock, or not, and what a request costs differs by
+two or three times from one sample to the next.
+
 A sample is a fresh process. With all peers in one, what one of them left on the heap decided
 whether another's 256 KiB buffers were reused or mapped anew each time: asyncio's bulk read took one
 or four times its time, depending on which cases had run before. A sample opens its own connection,
@@ -50,11 +56,11 @@ class Measured:
         return [taken.amount for taken in self.samples[peer]]
 
     def work(self, peer: str) -> list[float]:
-        """Seconds that the client was at work; [] where they say nothing."""
-        return [taken.client for taken in self.samples[peer] if taken.client is not None]
+        """Seconds that the side which is measured was at work; [] where they say nothing."""
+        return [taken.own for taken in self.samples[peer] if taken.own is not None]
 
     def all_work(self, peer: str) -> list[float]:
-        """The same of client and server."""
+        """The same of both sides."""
         return [taken.both for taken in self.samples[peer] if taken.both is not None]
 
     def median(self, peer: str) -> float:
@@ -72,11 +78,11 @@ class Measured:
         return self._ratio(self.amounts, peer, other)
 
     def work_ratio(self, peer: str, other: str) -> float | None:
-        """The same for the client's time at work."""
+        """The same for the time at work of the side which is measured."""
         return self._ratio(self.work, peer, other)
 
     def all_work_ratio(self, peer: str, other: str) -> float | None:
-        """The same for that of client and server."""
+        """The same for that of both sides."""
         return self._ratio(self.all_work, peer, other)
 
     def _ratio(self, numbers: Callable[[str], list[float]], peer: str, other: str) -> float | None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from .sampling import Taken
-from .wire import SERVER_PID, Server, TlsServer
+from .wire import FILE, SERVER_PID, Server, TlsServer
 
 FIRST_COUNT, FASTEST_GROWTH = 16, 16
 ENOUGH_TO_EXTRAPOLATE = 0.2
@@ -24,7 +24,7 @@ ENOUGH_TO_EXTRAPOLATE = 0.2
 def main() -> None:
     request = json.loads(sys.argv[1])
     server = (TlsServer if request["tls"] else Server)(**request["server"])
-    os.environ[SERVER_PID] = str(server.pid)
+    os.environ.update({SERVER_PID: str(server.pid), FILE: server.file})
     peers = importlib.import_module(request["module"]).PEERS
     peer = next(peer for peer in peers if peer.name == request["peer"])
     method = getattr(peer, request["case"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import clock_gettime, perf_counter, process_time
 from typing import AnyStr, NamedTuple, Protocol, TypeVar
 
-from .wire import SERVER_PID, TlsServer
+from .wire import BURST, MESSAGE, SERVER_PID, TlsServer
 
 Line_co = TypeVar("Line_co", bytes, str, covariant=True)
 
@@ -29,18 +29,18 @@ class Taken(NamedTuple):
 
     Attributes:
         amount: seconds by the clock on the wall; or bytes.
-        client, both: seconds that this process, this and the server were at work, the system on their behalf
-            included; None where that says nothing. Other programs on the machine show in it much less.
+        own, both: seconds that the side which is measured (`Case.worker`) and both sides were at work, the system on
+            their behalf included; None where that says nothing. Other programs on the machine show in it much less.
     """
 
     amount: float
-    client: float | None = None
+    own: float | None = None
     both: float | None = None
 
     def shared_by(self, count: int) -> Taken:
         """What one of `count` operations took."""
-        client, both = (None if each is None else each / count for each in self[1:])
-        return Taken(self.amount / count, client, both)
+        own, both = (None if each is None else each / count for each in self[1:])
+        return Taken(self.amount / count, own, both)
 
 
 class Clock:
@@ -79,6 +79,24 @@ async def timed_async(work: Callable[[int], Awaitable[object]], count: int) -> T
     clock = Clock()
     await work(count)
     return clock.taken()
+
+
+def timed_bursts(ask: Callable[[bytes], object], receive: Callable[[], object], count: int) -> Taken:
+    """What `count` receives take of a socket to `udp_source`, asked for burst by burst: so none is lost."""
+
+    def work(n: int) -> None:
+        for received in range(0, n, BURST):
+            ask(MESSAGE)
+            for _ in range(min(BURST, n - received)):
+                receive()
+
+    return timed(work, count)
+
+
+def taken_by_program(*command: str, **environment: str) -> Taken:
+    """What a C program says that it took."""
+    printed = subprocess.check_output(command, env=os.environ | environment)
+    return Taken(*(int(number) / 1e9 for number in printed.split()))
 
 
 def timed_readline(lines: Lines[AnyStr], line: AnyStr, count: int) -> Taken:

@@ -1,4 +1,4 @@
-/* What both servers share: one listening port per service, a thread per connection.
+/* What both servers share: one port per service, a thread per connection; for datagrams one thread.
 
    A thread per connection with blocking calls is the cheapest shape for few connections: one receive and
    one send per round trip, no epoll_wait in between. */
@@ -17,7 +17,7 @@ enum { STACK = 128 * 1024, BACKLOG = 1024 };
 struct service {
     const char *name;
     void (*serve)(int fd);
-    int one_at_a_time;
+    enum { SIDE_BY_SIDE, ONE_AT_A_TIME, DATAGRAMS } manner;
     int listener;
 };
 
@@ -72,7 +72,7 @@ static void *accept_forever(void *argument) {
         if (connection == NULL)
             die("malloc");
         *connection = (struct connection){service->serve, fd};
-        if (service->one_at_a_time) {
+        if (service->manner == ONE_AT_A_TIME) {
             serve_and_close(connection);
             continue;
         }
@@ -84,18 +84,26 @@ static void *accept_forever(void *argument) {
     return NULL;
 }
 
+static void *serve_datagrams(void *argument) {
+    struct service *service = argument;
+    service->serve(service->listener);
+    die(service->name);
+    return NULL;
+}
+
 static void start(struct service *service) {
+    int datagrams = service->manner == DATAGRAMS;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     pthread_t thread;
-    service->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    service->listener = socket(AF_INET, (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
     if (service->listener < 0 ||
         bind(service->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(service->listener, BACKLOG) < 0 ||
+        (!datagrams && listen(service->listener, BACKLOG) < 0) ||
         getsockname(service->listener, (struct sockaddr *)&address, &length) < 0)
         die(service->name);
     printf("%s %d\n", service->name, ntohs(address.sin_port));
-    if (pthread_create(&thread, NULL, accept_forever, service) != 0)
+    if (pthread_create(&thread, NULL, datagrams ? serve_datagrams : accept_forever, service) != 0)
         die("pthread_create");
 }
 

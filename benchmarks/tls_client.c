@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "dialling.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
@@ -77,6 +78,20 @@ static void bulk_send(long count) {
     require(BIO_flush(SSL_get_wbio(ssl)) == 1, "BIO_flush");
 }
 
+static void send_file(long count) {
+    const char *path = getenv("LANDLINE_BENCH_FILE");
+    int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    require(file >= 0, "opening the file");
+    while (count-- > 0) {
+        ssize_t got;
+        lseek(file, 0, SEEK_SET);
+        while ((got = read(file, buffer, CHUNK)) > 0)
+            require(SSL_write(ssl, buffer, (int)got) == got, "SSL_write");
+        require(got == 0 && BIO_flush(SSL_get_wbio(ssl)) == 1, "reading the file");
+    }
+    close(file);
+}
+
 static void connect_and_close(long count) {
     while (count-- > 0)
         hang_up(connected(dial(), NULL));
@@ -125,6 +140,7 @@ static const struct {
     enum { ONE, MANY, MEMORY } connections;
 } cases[] = {
     {"round_trip", round_trip, ONE}, {"bulk_receive", bulk_receive, ONE},    {"bulk_send", bulk_send, ONE},
+    {"send_file", send_file, ONE},
     {"resumed", resumed, MANY},      {"connect", connect_and_close, MANY}, {"fresh", fresh, MANY},
     {"resident", resident, MEMORY},
 };
@@ -170,12 +186,12 @@ int main(int argc, char **argv) {
             SSL_CTX_set_default_read_buffer_len(context, CHUNK);
             ssl = connected(dial_with_limits(), NULL);
         }
-        if (cases[i].run == bulk_send)
+        if (cases[i].run == bulk_send || cases[i].run == send_file)
             collect_writes();
         cases[i].run(count / 10 + 1);
         start_clocks();
         cases[i].run(count);
-        print_clocks();
+        print_clocks(CLIENT);
         return 0;
     }
     fprintf(stderr, "no such case: %s\n", argv[1]);

@@ -83,11 +83,11 @@ static void rsa_door(int fd) { receive_guest(rsa, fd); }
 
 int main(int argc, char **argv) {
     static struct service services[] = {
-        {"echo", echo, 0, -1},
-        {"source", pour_bulk, 0, -1},
-        {"sink", sink, 0, -1},
-        {"door", door, 1, -1},
-        {"rsa_door", rsa_door, 1, -1},
+        {"echo", echo, SIDE_BY_SIDE, -1},
+        {"source", pour_bulk, SIDE_BY_SIDE, -1},
+        {"sink", sink, SIDE_BY_SIDE, -1},
+        {"door", door, ONE_AT_A_TIME, -1},
+        {"rsa_door", rsa_door, ONE_AT_A_TIME, -1},
     };
     if (argc != 3) {
         fprintf(stderr, "usage: tls_server EC RSA\n");

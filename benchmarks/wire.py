@@ -18,21 +18,36 @@ CHUNK = b"x" * CHUNK_SIZE
 """Not zeros: fresh zeros are one page of memory mapped many times, and that page stays cached."""
 
 
+FILE_SIZE = 64 << 20
+BURST = 100
+"""Datagrams that `udp_source` answers one with: a default receive buffer has room for twice as many."""
+
 SERVER_PID = "LANDLINE_BENCH_SERVER"
 """The environment variable that tells a sample, and a C client, whose work counts beside its own."""
+FILE = "LANDLINE_BENCH_FILE"
+"""The same for a file of FILE_SIZE bytes, for who sends one."""
 
 
 class Server(NamedTuple):
-    """The ports of `server.c` on HOST, by service, its process, and the path of the compiled `client.c`."""
+    """The ports of `server.c` on HOST, by service, its process, and the paths of `client.c` and `load.c`, compiled.
+
+    Servers run on `core`, those of the peers too. `file` is what is sent by those who send a file.
+    """
 
     pid: int
+    core: int
+    file: str
     echo: int
+    once: int
     lines: int
     crlf_lines: int
     source: int
     sink: int
     door: int
+    udp_echo: int
+    udp_source: int
     client: str
+    load: str
 
 
 class TlsServer(NamedTuple):
@@ -44,6 +59,7 @@ class TlsServer(NamedTuple):
     """
 
     pid: int
+    file: str
     echo: int
     source: int
     sink: int

@@ -2,8 +2,8 @@
 
 A peer's methods are named after the cases of `cases.py`; where it has none, it is left out of the
 case. A method opens its own connection, does `count` operations inside `timed` and returns what that
-took. Methods whose names begin with "tls_" get the other server. A module whose library is not installed is
-left out as a whole.
+took. Methods whose names begin with "tls_" get the other server. Peers that are servers themselves say how they
+serve (`load.py`). A module whose library is not installed is left out as a whole.
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ MODULES = (
     "landline_tls",
     "c_client",
     "raw_socket",
+    "landline_udp",
+    "raw_udp",
     "ssl_socket",
     "makefile",
     "asyncio_streams",
     "uvloop_streams",
     "trio_streams",
     "anyio_streams",
+    "landline_servers",
+    "thread_servers",
+    "asyncio_servers",
+    "uvloop_servers",
+    "c_server",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from benchmarks.sampling import Taken
+from benchmarks.sampling import Taken, taken_by_program
 from benchmarks.wire import Server, TlsServer
 
 from . import Peer
@@ -37,6 +37,18 @@ class CClient(Peer):
     def connect(self, server: Server, count: int) -> Taken:
         return taken_by_client(server, "connect", server.door, count)
 
+    def send_file(self, server: Server, count: int) -> Taken:
+        return taken_by_client(server, "send_file", server.sink, count)
+
+    def udp_round_trip(self, server: Server, count: int) -> Taken:
+        return taken_by_client(server, "udp_round_trip", server.udp_echo, count)
+
+    def udp_unconnected(self, server: Server, count: int) -> Taken:
+        return taken_by_client(server, "udp_unconnected", server.udp_echo, count)
+
+    def udp_receive(self, server: Server, count: int) -> Taken:
+        return taken_by_client(server, "udp_receive", server.udp_source, count)
+
     def tls_round_trip(self, server: TlsServer, count: int) -> Taken:
         return taken_by_tls_client(server, "round_trip", server.echo, count)
 
@@ -45,6 +57,9 @@ class CClient(Peer):
 
     def tls_bulk_send(self, server: TlsServer, count: int) -> Taken:
         return taken_by_tls_client(server, "bulk_send", server.sink, count)
+
+    def tls_send_file(self, server: TlsServer, count: int) -> Taken:
+        return taken_by_tls_client(server, "send_file", server.sink, count)
 
     def tls_connect(self, server: TlsServer, count: int) -> Taken:
         return taken_by_tls_client(server, "connect", server.door, count)
@@ -84,8 +99,3 @@ def taken_by_client(server: Server, case: str, port: int, count: int) -> Taken:
 
 def taken_by_tls_client(server: TlsServer, case: str, port: int, count: int) -> Taken:
     return taken_by_program(server.client, case, str(port), str(count), server.roots)
-
-
-def taken_by_program(*command: str) -> Taken:
-    wall, client, both = (int(number) / 1e9 for number in subprocess.check_output(command).split())
-    return Taken(wall, client, both)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import landline
 from benchmarks.sampling import Taken, expect, resident_growth, some, timed, traced_memory, trust_all_roots
-from benchmarks.wire import CHUNK, CHUNK_SIZE, HOST, LIMIT, MESSAGE, TlsServer
+from benchmarks.wire import CHUNK, CHUNK_SIZE, FILE_SIZE, HOST, LIMIT, MESSAGE, TlsServer
 from landline import SocketStream
 
 from . import Peer
@@ -47,6 +47,15 @@ class LandlineTls(Peer):
                 for _ in range(n):
                     stream.write(CHUNK)
                 stream.flush()
+
+            return timed(work, count)
+
+    def tls_send_file(self, server: TlsServer, count: int) -> Taken:
+        with opened(server.sink, new_context(server)) as stream, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    expect(FILE_SIZE, stream.send_file(file, 0))
 
             return timed(work, count)
 

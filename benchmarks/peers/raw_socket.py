@@ -6,10 +6,11 @@ small writes for this peer alone. Connecting is left as `create_connection` does
 
 from __future__ import annotations
 
+import os
 import socket
 
-from benchmarks.sampling import Taken, some, taken_by_import, timed, traced_memory
-from benchmarks.wire import CHUNK, CHUNK_SIZE, FRAME_SIZE, HOST, LIMIT, LINE, MESSAGE, Server
+from benchmarks.sampling import Taken, expect, some, taken_by_import, timed, traced_memory
+from benchmarks.wire import CHUNK, CHUNK_SIZE, FILE_SIZE, FRAME_SIZE, HOST, LIMIT, LINE, MESSAGE, Server
 
 from . import Peer
 
@@ -59,6 +60,21 @@ class TimedSocket(Peer):
         return timed(work, count)
 
 
+class SocketSendfile(Peer):
+    """The socket's own method, which polls between the system's calls."""
+
+    name = "socket.sendfile"
+
+    def send_file(self, server: Server, count: int) -> Taken:
+        with dialled(server.sink, LIMIT) as sock, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    expect(FILE_SIZE, sock.sendfile(file))
+
+            return timed(work, count)
+
+
 class RawSocket(TimedSocket):
     name = "socket"
     timeout = None
@@ -81,6 +97,17 @@ class RawSocket(TimedSocket):
 
             return timed(work, count)
 
+    def send_file(self, server: Server, count: int) -> Taken:
+        with dialled(server.sink) as sock, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    offset = 0
+                    while sent := os.sendfile(sock.fileno(), file.fileno(), offset, FILE_SIZE - offset):
+                        offset += sent
+
+            return timed(work, count)
+
     def memory(self, server: Server, count: int) -> Taken:
         sockets = [dialled(server.echo)]
         with traced_memory() as held:
@@ -94,7 +121,7 @@ class RawSocket(TimedSocket):
         return taken_by_import("import socket", count)
 
 
-PEERS = [RawSocket(), TimedSocket()]
+PEERS = [RawSocket(), TimedSocket(), SocketSendfile()]
 
 
 def dialled(port: int, timeout: float | None = None) -> socket.socket:

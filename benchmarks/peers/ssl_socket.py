@@ -10,7 +10,7 @@ import socket
 import ssl
 
 from benchmarks.sampling import Taken, expect, resident_growth, some, timed, traced_memory, trust_all_roots
-from benchmarks.wire import CHUNK, CHUNK_SIZE, HOST, LIMIT, MESSAGE, TlsServer
+from benchmarks.wire import CHUNK, CHUNK_SIZE, FILE_SIZE, HOST, LIMIT, MESSAGE, TlsServer
 
 from . import Peer
 from .raw_socket import dialled
@@ -50,6 +50,18 @@ class TimedSslSocket(Peer):
             def work(n: int) -> None:
                 for _ in range(n):
                     sock.sendall(CHUNK)
+
+            return timed(work, count)
+
+    def tls_send_file(self, server: TlsServer, count: int) -> Taken:
+        """By large pieces, as many lines as sendfile() would be."""
+        with secured(server.sink, new_context(server), self.timeout) as sock, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    file.seek(0)
+                    while piece := file.read(CHUNK_SIZE):
+                        sock.sendall(piece)
 
             return timed(work, count)
 
@@ -118,6 +130,23 @@ class SslSocket(Peer):
     tls_round_trip = TimedSslSocket.tls_round_trip
     tls_bulk_receive = TimedSslSocket.tls_bulk_receive
     tls_bulk_send = TimedSslSocket.tls_bulk_send
+    tls_send_file = TimedSslSocket.tls_send_file
+
+
+class SslSendfile(Peer):
+    """The method of that name, which over TLS reads and sends 8 KiB at a time."""
+
+    name = "SSLSocket.sendfile"
+
+    def tls_send_file(self, server: TlsServer, count: int) -> Taken:
+        with secured(server.sink, new_context(server), LIMIT) as sock, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    file.seek(0)
+                    expect(FILE_SIZE, sock.sendfile(file))
+
+            return timed(work, count)
 
 
 class NewContexts(Peer):
@@ -158,7 +187,7 @@ class SslMakefile(Peer):
             return timed(work, count)
 
 
-PEERS = [TimedSslSocket(), SslSocket(), NewContexts(), SslMakefile()]
+PEERS = [TimedSslSocket(), SslSocket(), SslSendfile(), NewContexts(), SslMakefile()]
 
 
 def new_context(server: TlsServer) -> ssl.SSLContext:

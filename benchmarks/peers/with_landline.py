@@ -17,6 +17,7 @@ from benchmarks.wire import (
     CHUNK,
     CHUNK_SIZE,
     CRLF_LINE,
+    FILE_SIZE,
     FRAME_SIZE,
     HOST,
     LIMIT,
@@ -106,6 +107,15 @@ class Landline(Peer):
                 for _ in range(n):
                     stream.write(LINE)
                 stream.flush()
+
+            return timed(work, count)
+
+    def send_file(self, server: Server, count: int) -> Taken:
+        with opened(server.sink) as stream, open(server.file, "rb") as file:
+
+            def work(n: int) -> None:
+                for _ in range(n):
+                    expect(FILE_SIZE, stream.send_file(file, 0))
 
             return timed(work, count)
 

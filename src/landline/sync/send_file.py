@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["send_file"]
 
-AT_ONCE = 1 << 19
-"""Bytes per system call, or per read: enough for the full rate, and soon over when another thread closes."""
+AT_ONCE = 1 << 20
+"""Bytes per system call, or per read: the full rate (with half as many it is 5% less), and soon over when another
+thread closes."""
 
 
 def send_file(channel: Channel, file: IO[bytes], offset: int | None, count: int | None) -> int:
