@@ -17,7 +17,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from landline.testing.contract.stage import PATIENCE
+PATIENCE = 20.0
+"""Seconds, as in the stage of the contract: which is not imported, for it takes longer than all else of a child."""
 
 # Importing pytest's helpers must find what the test found.
 RUN = "import sys; sys.path[:0] = {path!r}; import {module}; {module}.{function}(*sys.argv[1:])"

@@ -336,7 +336,7 @@ def test_the_backlog_is_the_kernels_up_to_its_own_bound(backlog: int | None) -> 
         info = server._listeners[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         (most,) = struct.unpack_from("@I", info, 28)  # tcpi_sacked, which of a listening socket is its backlog
         kernels = int(Path("/proc/sys/net/core/somaxconn").read_text("ascii"))
-        assert most == min(backlog or 1024, kernels)
+        assert most == min(backlog or 4096, kernels)
         assert serves(server, V4)
 
 

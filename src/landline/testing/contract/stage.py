@@ -238,6 +238,7 @@ def all_that_came(peer: SocketStream) -> bytes:
 def stall(stream: SocketStream, block: bytes = bytes(MUCH)) -> int:
     """Write until nothing more is taken: how many bytes were written, all of them accepted.
 
+    At least half a block is left to be sent, for a kernel that was short of memory takes some more a moment later.
     The peer must not read meanwhile. The stream's write_timeout is as before afterwards.
     """
     from ...errors import WriteTimeout
@@ -247,8 +248,10 @@ def stall(stream: SocketStream, block: bytes = bytes(MUCH)) -> int:
     try:
         while True:
             written += len(block)
-            stream.write(block)
-    except WriteTimeout:
-        return written
+            try:
+                stream.write(block)
+            except WriteTimeout:
+                if written - stream.bytes_sent >= len(block) // 2:
+                    return written
     finally:
         stream.write_timeout = before

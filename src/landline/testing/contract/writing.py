@@ -19,7 +19,7 @@ __all__ = ["CHECKS"]
 
 CHECKS = Checks()
 
-PATTERN = b"".join(number.to_bytes(4, "big") for number in range(MUCH // 4))
+PATTERN = array("I", range(MUCH // 4)).tobytes()
 """Bytes of which no part looks like another, as much as `stall` writes at once."""
 
 BUFFERED = 65536
