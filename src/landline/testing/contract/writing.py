@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -397,11 +398,14 @@ def both_sides_may_write_more_than_the_buffers_before_they_read(make_pair: MakeP
     """Reading receives while it sends what is pending, and waits for neither alone: no deadlock."""
     with pair(make_pair) as ends:
         written = [stall(end, PATTERN) for end in ends]
-        readers = [Task(lambda end=end, count=count: end.read_exactly(count))  # type: ignore[misc]
-                   for end, count in zip(ends, reversed(written), strict=True)]  # fmt: skip
+
+        def read(end: SocketStream, count: int) -> bytes:
+            data = end.read_exactly(count)
+            end.flush()  # whoever has everything first may still have something for the other
+            return data
+
+        readers = [Task(partial(read, end, count)) for end, count in zip(ends, reversed(written), strict=True)]
         received = [reader.result() for reader in readers]
-        for end in ends:
-            end.flush()
         assert [len(data) for data in received] == written[::-1]
         assert all(data == PATTERN * (len(data) // len(PATTERN)) for data in received)
 
