@@ -61,6 +61,8 @@ code by `scripts/manual.py`.
   next call goes on, and a line is never handed out by halves. One switch makes it an error instead:
   `stream.read_timeout_action = "error"`, for one stream, a subclass, or `comm.SocketStream` itself. Python's own
   methods of a stream (`read`, `readline`, ...) always raise ReadTimeout.
+* **A write that times out raises WriteTimeout**, with what was accepted and sent; `force_output` goes on.
+* **Contradictions are errors of the program**, whatever `errorp` says: `"::1"` with `ipv6=None`, say.
 * **A line has a limit**: `stream.line_limit`, 1 MiB at first.
 * **`detach_ssl` leaves a stream sealed whose peer does not take part**: what still comes would be ciphertext.
 * **`replace_socket_stream_socket` refuses to mix two peers**: received bytes must have been read, and TLS have ended.

@@ -19,7 +19,7 @@ from ..tls.certificate import Certificate, read_certificate
 from ..tls.info import TlsInfo
 from ..tls.names import NOT_GIVEN, NotGiven
 from .conditions import about
-from .keywords import has_no_meaning, keyword
+from .keywords import checked_ssl_ctx, has_no_meaning, keyword
 
 if TYPE_CHECKING:
     import ssl
@@ -87,11 +87,11 @@ def attach_ssl(
     side = keyword(ssl_side, "ssl_side", ("client", "server", "both"))
     if side == "both":
         raise has_no_meaning("ssl_side='both'", "a session has its side from the beginning; give 'client' or 'server'")
-    symbol = ssl_ctx.removeprefix(":").lower().replace("_", "-") if isinstance(ssl_ctx, str) else ssl_ctx
+    _checked(stream)
     named = tlsext_host_name if isinstance(tlsext_host_name, str) and stream.report is None else None
     with about(stream):
         stream.start_tls(
-            cast(Any, symbol),
+            checked_ssl_ctx(ssl_ctx),
             host=named,
             ssl_side=cast(Any, side),
             handshake_timeout=handshake_timeout,
@@ -126,7 +126,7 @@ def detach_ssl(stream: SocketStream, *, retry_count: int | None = 5, retry_timeo
         raise ValueError(f"retry_count={retry_count!r} is not allowed: it must be a whole number, 0 or more, or None")
     each = checked_timeout(retry_timeout, "retry_timeout") or 0.0
     try:
-        with about(stream), stream.deadline((2 + (retry_count or 0)) * each):
+        with about(_checked(stream)), stream.deadline((2 + (retry_count or 0)) * each):
             stream.stop_tls()
     except (ReadTimeout, WriteTimeout):
         if retry_count is not None:
@@ -143,7 +143,7 @@ def socket_stream_handshake(stream: SocketStream, timeout: float | None = None) 
     Source: LispWorks manual, socket-stream-handshake.
     """
     try:
-        with about(stream):
+        with about(_checked(stream)):
             stream.handshake(timeout)
     except (SslHandshakeTimeout, SslClosed):
         return False
@@ -295,10 +295,14 @@ def pem_read(thing: str, file: str | os.PathLike[str]) -> Certificate:
     return read_certificate(ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")]))
 
 
-def _session(stream: SocketStream) -> Any:
+def _checked(stream: object) -> SocketStream:
     if not isinstance(stream, SocketStream):
         raise TypeError(f"stream={stream!r} is not allowed: it must be a socket_stream")
-    transport: Any = stream._channel.transport
+    return stream
+
+
+def _session(stream: SocketStream) -> Any:
+    transport: Any = _checked(stream)._channel.transport
     return transport.session if transport.secure else None
 
 

@@ -7,8 +7,6 @@ Source: LispWorks manual, socket-error and its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -135,14 +133,20 @@ def __getattr__(name: str) -> Any:
     return SslVerificationFailure
 
 
-@contextmanager
-def about(stream: SocketStream) -> Iterator[None]:
-    """Inside, conditions remember ``stream`` for socket_error_connection()."""
-    try:
-        yield
-    except SocketError as condition:
-        _STREAMS[condition] = stream
-        raise
+class about:
+    """``with about(stream):`` conditions remember ``stream`` for socket_error_connection()."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, SocketError):
+            _STREAMS[error] = self._stream
 
 
 # Not an attribute of the condition: one that is pickled would have to take its stream along.

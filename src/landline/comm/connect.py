@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..address import HostSpec, ServiceSpec
+from ..address import HostSpec, ServiceSpec, parse_host
 from ..errors import SocketError
-from ..options import KeepAlive
-from ..sync import open as landline
+from ..sync.open import connect_to_tcp_server as connect
+from ..sync.open import opened
 from ..tls.names import NOT_GIVEN, NotGiven
-from .keywords import checked_element_type, checked_positive, keyword
+from .keywords import checked_element_type, checked_positive, checked_ssl_ctx, ipv6_of, keepalive_of, keyword
 from .socket_stream import DIRECTIONS, Opened, SocketStream
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def open_tcp_stream(
         SocketError: with ``errorp``: what landline.open_tcp_stream() raises.
 
     Differs: with TLS the server's certificate is verified, and SSL 2 and 3, TLS 1.0 and 1.1 are refused; ``timeout``
-        holds
-    for the handshake too, where ``handshake_timeout`` does not.
+    holds for the handshake too, where ``handshake_timeout`` does not; a write that times out raises WriteTimeout; a
+    numeric string of the family that ``ipv6`` excludes is a wrong argument.
 
     Source: LispWorks manual, open-tcp-stream.
     """
@@ -130,29 +131,30 @@ def open_tcp_stream(
     for what, seconds in (("read_timeout", read_timeout), ("write_timeout", write_timeout), ("timeout", timeout)):
         checked_positive(seconds, what)
     try:
-        opened = landline.open_tcp_stream(
+        parse_host(hostspec, "hostspec")
+        stream: SocketStream = opened(
+            partial(SocketStream._opened, kind),
             hostspec,
             service,
             direction=way,
             timeout=timeout,
             read_timeout=read_timeout,
             write_timeout=write_timeout,
-            ssl_ctx=_symbol(ssl_ctx),
+            ssl_ctx=checked_ssl_ctx(ssl_ctx),
             ctx_configure_callback=ctx_configure_callback,
             ssl_configure_callback=ssl_configure_callback,
             handshake_timeout=handshake_timeout,
             tlsext_host_name=tlsext_host_name,
             local_address=local_address,
             local_port=local_port,
-            ipv6=_family(ipv6),
+            ipv6=ipv6_of(ipv6, hostspec),
             nodelay=nodelay,
-            keepalive=_keepalive(keepalive),
+            keepalive=keepalive_of(keepalive),
         )
     except SocketError as condition:
         if errorp:
             raise
         return Opened(None, condition)
-    stream = SocketStream._taking_over(opened, kind)
     return stream if errorp else Opened(stream, None)
 
 
@@ -177,29 +179,18 @@ def connect_to_tcp_server(
     """
     checked_positive(timeout, "timeout")
     try:
-        return landline.connect_to_tcp_server(
+        parse_host(hostspec, "hostspec")
+        return connect(
             hostspec,
             service,
             timeout=timeout,
             local_address=local_address,
             local_port=local_port,
-            ipv6=_family(ipv6),
+            ipv6=ipv6_of(ipv6, hostspec),
             nodelay=nodelay,
-            keepalive=_keepalive(keepalive),
+            keepalive=keepalive_of(keepalive),
         )
     except SocketError:
         if errorp:
             raise
         return None
-
-
-def _symbol(ssl_ctx: SslSpec) -> SslSpec:
-    return ssl_ctx.removeprefix(":").lower().replace("_", "-") if isinstance(ssl_ctx, str) else ssl_ctx
-
-
-def _family(ipv6: bool | str | None) -> Any:
-    return keyword(ipv6, "ipv6", ("any",)) if isinstance(ipv6, str) else ipv6
-
-
-def _keepalive(keepalive: object) -> bool | KeepAlive:
-    return keepalive if isinstance(keepalive, KeepAlive) else bool(keepalive)

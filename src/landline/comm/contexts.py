@@ -18,7 +18,7 @@ from ..tls import abstract
 from ..tls.abstract import PasswordCallback, PathSpec, SslAbstractContext, VerifyCallback
 from ..tls.contexts import bare_server_context, lowest_version, new_default_context
 from ..tls.names import NOT_GIVEN, NotGiven
-from .keywords import has_no_meaning, keyword
+from .keywords import has_no_meaning, keyword, symbol
 
 if TYPE_CHECKING:
     import ssl
@@ -97,7 +97,7 @@ def create_ssl_client_context(
         cert_file=cert_file,
         password=password,
         password_callback=password_callback,
-        protocol_version=_version(protocol_version),
+        protocol_version=symbol(protocol_version),
         verify_callback=_verify(verify_callback),
         openssl_trusted_file=_path(openssl_trusted_file),
         openssl_trusted_directory=_path(openssl_trusted_directory),
@@ -148,7 +148,7 @@ def create_ssl_server_context(
         cert_file=cert_file,
         password=password,
         password_callback=password_callback,
-        protocol_version=_version(protocol_version),
+        protocol_version=symbol(protocol_version),
         verify_callback=_verify(verify_callback),
         openssl_trusted_file=_path(openssl_trusted_file),
         openssl_trusted_directory=_path(openssl_trusted_directory),
@@ -196,7 +196,7 @@ def make_ssl_ctx(
 
     if isinstance(ssl_ctx, ssl.SSLContext):
         return ssl_ctx
-    version = lowest_version(_version(ssl_ctx))
+    version = lowest_version(symbol(ssl_ctx))
     return bare_server_context(version) if side == "server" else new_default_context(version)
 
 
@@ -323,8 +323,7 @@ def read_dhparams(
 
     Source: LispWorks manual, read-dhparams.
     """
-    if pass_phrase is not None or callback is not None:
-        raise has_no_meaning("pass_phrase or callback", "Diffie-Hellman parameters are public, and never encrypted")
+    _of_no_secret(pass_phrase, callback)
     import ssl
 
     name = os.fspath(filename)
@@ -358,12 +357,19 @@ def set_ssl_ctx_dh(
     Returns:
         Whether there were any.
 
+    Raises:
+        TypeError: a wrong argument.
+        OSError, HasNoMeaning: as read_dhparams().
+
     Source: LispWorks manual, set-ssl-ctx-dh.
     """
     context = _context(ctx)
+    _of_no_secret(pass_phrase, callback)
+    if not isinstance(dh, (DhParameters, type(None))):
+        raise TypeError(f"dh={dh!r} is not allowed: it must be what read_dhparams() gives")
     found = dh
     if found is None and filename is not None:
-        found = read_dhparams(filename, pass_phrase=pass_phrase, callback=callback)
+        found = read_dhparams(filename)
     if found is None and func is not None:
         found = func(False, 2048)
     if found is None:
@@ -428,6 +434,11 @@ def ssl_implementation_available_p(implementation: str) -> bool:
     return chosen == "openssl" or (chosen == "java" and find_spec("jpype") is not None)
 
 
+def _of_no_secret(pass_phrase: object, callback: object) -> None:
+    if pass_phrase is not None or callback is not None:
+        raise has_no_meaning("pass_phrase or callback", "Diffie-Hellman parameters are public, and never encrypted")
+
+
 def _of_openssl(implementation: str | None, **apple: object) -> None:
     if implementation is not None and keyword(implementation, "implementation", IMPLEMENTATIONS) != "openssl":
         raise ValueError(f"implementation={implementation!r} is not allowed: it must be 'openssl', the only one here")
@@ -438,10 +449,6 @@ def _of_openssl(implementation: str | None, **apple: object) -> None:
 
 def _is_apple(name: str) -> bool:
     return name.startswith(("apple_", "keychain"))
-
-
-def _version(version: Any) -> Any:
-    return version.removeprefix(":").lower().replace("_", "-") if isinstance(version, str) else version
 
 
 def _verify(verify_callback: Any) -> Any:

@@ -29,11 +29,26 @@ _NAMES = {" ": "Space", "\n": "Newline", "\t": "Tab", "\r": "Return", "\f": "Pag
 
 
 class _Directive(NamedTuple):
+    text: str
     parameters: list[Any]
     colon: bool
     at: bool
 
-    def parameter(self, index: int, default: Any) -> Any:
+    def number(self, index: int, default: int, least: int | None = None) -> int:
+        given = self._given(index, default)
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise TypeError(f"{self.text} is not allowed: its parameter {given!r} must be a number")
+        if least is not None and given < least:
+            raise ValueError(f"{self.text} is not allowed: its parameter {given} must be {least} or more")
+        return given
+
+    def character(self, index: int, default: str) -> str:
+        given = self._given(index, default)
+        if not isinstance(given, str) or len(given) != 1:
+            raise TypeError(f"{self.text} is not allowed: its parameter {given!r} must be a character")
+        return given
+
+    def _given(self, index: int, default: Any) -> Any:
         given = self.parameters[index] if index < len(self.parameters) else None
         return default if given is None else given
 
@@ -65,24 +80,24 @@ def formatted(control_string: str, arguments: Sequence[Any]) -> str:
         kind = found["kind"].upper()
         what = found.group()
         parameters = [_parameter(text, take, left, what) for text in _parameters(found["parameters"])]
-        directive = _Directive(parameters, ":" in found["flags"], "@" in found["flags"])
+        directive = _Directive(what, parameters, ":" in found["flags"], "@" in found["flags"])
         match kind:
             case "%" | "~":
-                made.append(("\n" if kind == "%" else "~") * directive.parameter(0, 1))
+                made.append(("\n" if kind == "%" else "~") * directive.number(0, 1))
             case "&":
                 begun = any(made) and not "".join(made).endswith("\n")
-                count = directive.parameter(0, 1)
+                count = directive.number(0, 1)
                 made.append("\n" * (count if begun or not count else count - 1))
             case "\n":
                 made.append("\n" if directive.at else "")
                 if not directive.colon:
                     while position < len(control_string) and control_string[position] in " \t\f\r":
                         position += 1
-            case "*":
-                for _ in range(directive.parameter(0, 1)):
+            case "*" if not found["flags"]:
+                for _ in range(directive.number(0, 1)):
                     take(what)
             case _ if kind in _OF_ARGUMENT:
-                made.append(_OF_ARGUMENT[kind](take(what), directive, what))
+                made.append(_OF_ARGUMENT[kind](take(what), directive))
             case _:
                 raise ValueError(
                     f"control_string={control_string!r} is not allowed: there is no {what} here, only {_SUPPORTED}"
@@ -115,49 +130,48 @@ def _parameter(text: str, take: Callable[[str], Any], left: Sequence[Any], what:
 
 
 def _padded(text: str, directive: _Directive) -> str:
-    width, step = directive.parameter(0, 0), directive.parameter(1, 1)
-    pad: str = directive.parameter(3, " ")
-    padding: str = pad * directive.parameter(2, 0)
+    width, step, least = directive.number(0, 0), directive.number(1, 1, least=1), directive.number(2, 0)
+    pad = directive.character(3, " ")
+    padding = pad * least
     while len(text) + len(padding) < width:
         padding += pad * step
     return padding + text if directive.at else text + padding
 
 
-def _aesthetic(value: Any, directive: _Directive, what: str) -> str:
-    return _padded("()" if directive.colon and value is None else _printed(value, escaped=False), directive)
+def _aesthetic(value: Any, directive: _Directive) -> str:
+    return _padded("()" if directive.colon and _is_nil(value) else _printed(value, escaped=False), directive)
 
 
-def _standard(value: Any, directive: _Directive, what: str) -> str:
-    return _padded("()" if directive.colon and value is None else _printed(value, escaped=True), directive)
+def _standard(value: Any, directive: _Directive) -> str:
+    return _padded("()" if directive.colon and _is_nil(value) else _printed(value, escaped=True), directive)
 
 
-def _character(value: Any, directive: _Directive, what: str) -> str:
+def _character(value: Any, directive: _Directive) -> str:
     if not isinstance(value, str) or len(value) != 1:
-        raise TypeError(f"{what} needs a character, not {value!r}")
+        raise TypeError(f"{directive.text} needs a character, not {value!r}")
     if directive.at:
         return "#\\" + _NAMES.get(value, value)
     return _NAMES.get(value, value) if directive.colon else value
 
 
-def _integer(base: str) -> Callable[[Any, _Directive, str], str]:
-    def write(value: Any, directive: _Directive, what: str) -> str:
+def _integer(base: str) -> Callable[[Any, _Directive], str]:
+    def write(value: Any, directive: _Directive) -> str:
+        width = directive.number(0, 0)
         if isinstance(value, bool) or not isinstance(value, int):
-            as_a: str = _printed(value, escaped=False).rjust(directive.parameter(0, 0))  # as the standard has it
-            return as_a
+            return _printed(value, escaped=False).rjust(width)  # as the standard has it
         digits = format(abs(value), base).upper()
         if directive.colon:
-            comma, group = directive.parameter(2, ","), directive.parameter(3, 3)
+            comma, group = directive.character(2, ","), directive.number(3, 3, least=1)
             first = len(digits) % group
             groups = [digits[:first]] if first else []
             digits = comma.join(groups + [digits[at : at + group] for at in range(first, len(digits), group)])
         sign = "-" if value < 0 else "+" if directive.at else ""
-        padded: str = (sign + digits).rjust(directive.parameter(0, 0), directive.parameter(1, " "))
-        return padded
+        return (sign + digits).rjust(width, directive.character(1, " "))
 
     return write
 
 
-_OF_ARGUMENT: dict[str, Callable[[Any, _Directive, str], str]] = {
+_OF_ARGUMENT: dict[str, Callable[[Any, _Directive], str]] = {
     "A": _aesthetic,
     "S": _standard,
     "C": _character,
@@ -170,12 +184,16 @@ _OF_ARGUMENT: dict[str, Callable[[Any, _Directive, str], str]] = {
 
 def _printed(value: Any, *, escaped: bool) -> str:
     """As Lisp prints it: None and False are NIL, True is T, a list has parentheses."""
-    if value is None or value is False:
+    if _is_nil(value):
         return "NIL"
     if value is True:
         return "T"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if escaped else value
     if isinstance(value, (list, tuple)):
-        return "(" + " ".join(_printed(each, escaped=escaped) for each in value) + ")" if value else "NIL"
+        return "(" + " ".join(_printed(each, escaped=escaped) for each in value) + ")"
     return str(value)
+
+
+def _is_nil(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, (list, tuple)) and not value)

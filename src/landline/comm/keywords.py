@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from ..deadline import checked_timeout
+from ..options import KeepAlive
 
 __all__ = [
     "ElementType",
@@ -18,8 +19,12 @@ __all__ = [
     "checked_element_type",
     "checked_fields",
     "checked_positive",
+    "checked_ssl_ctx",
     "has_no_meaning",
+    "ipv6_of",
+    "keepalive_of",
     "keyword",
+    "symbol",
 ]
 
 ElementType: TypeAlias = Literal["base-char", "unsigned-byte", "signed-byte"]
@@ -48,10 +53,10 @@ def keyword(value: object, what: str, allowed: Sequence[str]) -> str:
     """One of ``allowed``, however it was spelled. Raises TypeError or ValueError, naming ``what``."""
     if not isinstance(value, str):
         raise TypeError(f"{what}={value!r} is not allowed: it must be one of {_listed(allowed)}")
-    spelled = value.removeprefix(":").lower().replace("_", "-")
+    spelled = symbol(value)
     if spelled not in allowed:
         raise ValueError(f"{what}={value!r} is not allowed: it must be one of {_listed(allowed)}")
-    return spelled
+    return str(spelled)
 
 
 def checked_fields(fields: Sequence[str], allowed: Sequence[str]) -> tuple[str, ...]:
@@ -87,6 +92,31 @@ def checked_bounds(sequence: Any, start: int, end: int | None) -> tuple[int, int
     if not 0 <= start <= stop <= size:
         raise ValueError(f"start={start}, end={end} are not allowed: the sequence has {size} elements")
     return start, stop
+
+
+def symbol(value: Any) -> Any:
+    """A keyword that others check, in landline's spelling; whatever is no string as it is."""
+    return value.removeprefix(":").lower().replace("_", "-") if isinstance(value, str) else value
+
+
+def checked_ssl_ctx(ssl_ctx: Any) -> Any:
+    """What ssl_ctx may be, a symbol in landline's spelling. HasNoMeaning for a session (the manual's ssl-pointer)."""
+    if type(ssl_ctx).__name__ in ("SSLObject", "SSLSocket"):
+        raise has_no_meaning("a session as ssl_ctx", "it has a connection of its own; give its context")
+    return symbol(ssl_ctx)
+
+
+def ipv6_of(ipv6: bool | str | None, hostspec: object = "") -> Any:
+    """Which families: the argument is about hosts that are strings, others have theirs. Raises ValueError."""
+    checked = symbol(ipv6)
+    if checked not in (True, False, None, "any", "both"):
+        raise ValueError(f"ipv6={ipv6!r} is not allowed: it must be 'any', True (only IPv6), or None (only IPv4)")
+    return checked if isinstance(hostspec, str) else "any"
+
+
+def keepalive_of(keepalive: object) -> bool | KeepAlive:
+    """Any truth value, or landline's own KeepAlive."""
+    return keepalive if isinstance(keepalive, KeepAlive) else bool(keepalive)
 
 
 def _listed(allowed: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ def peek_char(
 
     Source: ANSI Common Lisp, peek-char.
     """
-    if peek_type not in (None, True, False) and not (isinstance(peek_type, str) and len(peek_type) == 1):
+    if not (peek_type is None or isinstance(peek_type, bool) or (isinstance(peek_type, str) and len(peek_type) == 1)):
         raise TypeError(f"peek_type={peek_type!r} is not allowed: it must be None, True or a character")
     while True:
         data = _read_one(stream)
@@ -177,14 +177,15 @@ def read_sequence(
         count = _read_into(memoryview(data), stream)
         sequence[start : start + count] = _elements(bytes(data[:count]), element_type_of(stream))
         return start + count
-    if isinstance(sequence, array) and sequence.typecode not in "bB":
-        raise TypeError(f"sequence is not allowed: an array({sequence.typecode!r}) does not hold bytes")
     if not isinstance(sequence, (bytearray, memoryview, array)):
         raise TypeError(
             f"sequence is not allowed: a {type(sequence).__name__} cannot be filled (a list or bytearray can)"
         )
-    with memoryview(sequence) as view, view.cast("B") as octets:
-        return start + _read_into(octets[start:end], stream)
+    with memoryview(sequence) as view:
+        if view.readonly or view.itemsize != 1:
+            raise TypeError("sequence is not allowed: it must have bytes, and be open to change")
+        with view.cast("B") as octets:
+            return start + _read_into(octets[start:end], stream)
 
 
 def read_byte(stream: SocketStream, eof_error_p: object = True, eof_value: Any = None) -> Any:

@@ -13,7 +13,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
-from threading import local
+from threading import current_thread, local
 from typing import Any, Literal, NamedTuple
 
 from ..address import HostSpec, ServiceSpec, SocketAddress, parse_service
@@ -21,8 +21,7 @@ from ..errors import SocketError
 from ..sync.listen import listen
 from ..sync.server import BACKLOG, Server
 from ..sync.server import start_up_server as serve
-from .connect import _family, _keepalive
-from .keywords import has_no_meaning
+from .keywords import has_no_meaning, ipv6_of, keepalive_of
 from .socket_stream import SocketStream
 
 __all__ = ["Started", "server_terminate", "start_up_server", "start_up_server_and_mp"]
@@ -92,13 +91,20 @@ def start_up_server(
         raise has_no_meaning("start_up_server() without function", "there is no Lisp listener for clients to talk to")
     if not callable(function):
         raise TypeError(f"function={function!r} is not allowed: it must be a function of one argument")
-    told = _announcer(announce)
+    if backlog is not None and (isinstance(backlog, bool) or not isinstance(backlog, int) or backlog < 1):
+        raise ValueError(f"backlog={backlog!r} is not allowed: it must be a whole number, 1 or more, or None")
+    tell = _announcer(announce)
     where = _one_of("address", address, "local_address", local_address)
     port = _one_of("service", service, "local_port", local_port)
     port = 0 if port is None else port
     raising = not wait if error is None else bool(error)
-    family: Any = ipv6 if ipv6 == "both" else _family(ipv6)
+    family = ipv6_of(ipv6)
     own = _Own(function, bool(create_stream))
+
+    def told(sock: socket.socket | None, condition: SocketError | None) -> None:
+        with own.current():
+            tell(sock, condition)
+
     try:
         parse_service(port)
         listeners = listen(where, port, family, BACKLOG if backlog is None else backlog, bool(reuseport))
@@ -108,15 +114,14 @@ def start_up_server(
         told(None, condition)
         return Started(None, condition)
     try:
-        with own.current():
-            told(listeners[0], None)
+        told(listeners[0], None)
         process = own.process = serve(
             own.serve,
             listeners,
             create_stream=False,
             max_connections=1,
             nodelay=nodelay,
-            keepalive=_keepalive(keepalive),
+            keepalive=keepalive_of(keepalive),
             name=process_name or f"{service or local_port or listeners[0].getsockname()[1]} server",
             on_end=lambda: told(None, None),
         )
@@ -155,6 +160,8 @@ def server_terminate(process: Server | None = None) -> bool:
         return True
     if not isinstance(process, Server):
         raise TypeError(f"process={process!r} is not allowed: it must be what start_up_server() has given")
+    if process._thread is current_thread():
+        return False  # its announce, which is told that it has ended
     was_active = not process.join(0)
     process.terminate()
     return was_active

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from ..sync.flow import Direction
     from ..sync.open import SslSpec
+    from ..sync.transport import Transport
 
 __all__ = [
     "Opened",
@@ -117,25 +119,22 @@ class SocketStream(BaseStream):
                     handshake_timeout=handshake_timeout,
                     tlsext_host_name=tlsext_host_name,
                 )
-            except BaseException:
-                self.abort()
+            except BaseException as error:
+                if isinstance(error, SocketError) or self._channel.secure:
+                    self.abort()
+                else:  # nothing was begun: an argument is wrong
+                    self._give_up()
                 raise
 
     element_type: ElementType
+    _line_limit: int | None = None
 
     @classmethod
-    def _taking_over(cls, stream: BaseStream, element_type: ElementType) -> Self:
-        """What ``stream`` was; that one is of no use any more."""
-        self = cls.__new__(cls)
+    def _opened(cls, element_type: ElementType, transport: Transport, *, direction: Direction, **facts: Any) -> Self:
+        """A stream over a transport, for open_tcp_stream()."""
+        self = cls._over(transport, direction=direction, **facts)
         self.element_type = element_type
-        self._initargs = {
-            "direction": stream.direction,
-            "read_timeout": stream.read_timeout,
-            "write_timeout": stream.write_timeout,
-        }
-        for name in BaseStream.__slots__:
-            setattr(self, name, getattr(stream, name))
-        del stream._channel
+        self._initargs = {"direction": direction}
         return self
 
     def write(self, data: ReadableBuffer | str, /) -> int:
@@ -177,12 +176,15 @@ class SocketStream(BaseStream):
 
     def _take(self, handle: sockets.socket) -> None:
         super().__init__(_checked_handle(handle), **self._initargs)
+        if self._line_limit is not None:
+            self.line_limit = self._line_limit
 
     def _give_up(self) -> sockets.socket | None:
         """The handle, which nobody owns then; the stream has none. Raises as detach()."""
         if not self._has_socket or super().closed:
             return None
         self._initargs.update(read_timeout=self.read_timeout, write_timeout=self.write_timeout)
+        self._line_limit = self.line_limit
         handle = self.detach()
         del self._channel
         return handle
@@ -233,7 +235,7 @@ def set_socket_stream_socket(stream: SocketStream, handle: sockets.socket | None
     Source: LispWorks manual, socket-stream.
     """
     old = replace_socket_stream_socket(stream, handle)
-    if old is not None:
+    if old is not None and old is not handle:
         old.close()
     return handle
 
@@ -283,10 +285,12 @@ def create_ssl_socket_stream(
 
     Source: LispWorks manual, create-ssl-socket-stream.
     """
-    if not (isinstance(stream_class, type) and issubclass(stream_class, SocketStream)):
-        raise TypeError(f"stream_class={stream_class!r} is not allowed: it must be socket_stream or a subclass of it")
+    if not isinstance(socket, sockets.socket):
+        raise TypeError(f"socket={socket!r} is not allowed: a handle is a connected socket.socket")
     try:
-        stream = stream_class(socket=_checked_handle(socket), ssl_ctx=ssl_ctx, **initargs)
+        if not (isinstance(stream_class, type) and issubclass(stream_class, SocketStream)):
+            raise TypeError(f"stream_class={stream_class!r} is not allowed: it must be socket_stream or a subclass")
+        stream = stream_class(socket=socket, ssl_ctx=ssl_ctx, **initargs)
     except SocketError as condition:
         socket.close()
         if errorp:

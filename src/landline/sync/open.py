@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from ..tls.abstract import SslAbstractContext
     from .proxied import ProxySpec
 
-__all__ = ["connect_to_tcp_server", "open_tcp_stream"]
+__all__ = ["connect_to_tcp_server", "open_tcp_stream", "opened"]
 
 SslSpec: TypeAlias = "bool | str | ssl.SSLContext | SslAbstractContext | None"
 CtxCallback: TypeAlias = "Callable[[ssl.SSLContext], object]"
 SslCallback: TypeAlias = "Callable[[ssl.SSLObject], object]"
+
+tls_elsewhere: Callable[[Any], Any] | None = None
+"""From ssl_ctx to what stands for it while TLS is switched to another library than OpenSSL (java/switch.py)."""
 
 
 @overload
@@ -249,6 +252,40 @@ def open_tcp_stream(
 
     Source: LispWorks manual, open-tcp-stream; RFC 8305 sections 3 to 5.
     """
+    return opened(SocketStream._over, **locals())
+
+
+def opened(
+    over: Callable[..., SocketStream],
+    /,
+    host: HostSpec,
+    service: ServiceSpec,
+    *,
+    direction: Direction = "io",
+    element_type: type[bytes] | type[str] = bytes,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    newline: str | None = None,
+    errorp: bool | None = True,
+    timeout: float | None = None,
+    read_timeout: float | None = None,
+    write_timeout: float | None = None,
+    ssl_ctx: SslSpec = None,
+    ctx_configure_callback: CtxCallback | None = None,
+    ssl_configure_callback: SslCallback | None = None,
+    handshake_timeout: float | None = None,
+    tlsext_host_name: str | bool | NotGiven | None = NOT_GIVEN,
+    local_address: HostSpec | None = None,
+    local_port: ServiceSpec | None = None,
+    ipv6: bool | Literal["any"] | None = "any",
+    nodelay: object = True,
+    keepalive: bool | KeepAlive | None = False,
+    socket_configure_callback: Callable[[socket.socket], object] | None = None,
+    proxy_protocol: ProxySpec = None,
+    attempt_delay: float = ATTEMPT_DELAY,
+    cancel: Cancel | None = None,
+) -> Any:
+    """open_tcp_stream(), whose stream ``over`` makes of a transport and what else SocketStream._over() takes."""
     checked_direction(direction)
     if element_type not in (bytes, str):
         raise ValueError(f"element_type={element_type!r} is not allowed: it must be bytes or str")
@@ -278,6 +315,8 @@ def open_tcp_stream(
         ):
             from ..tls.plan import client_plan
 
+            if tls_elsewhere is not None:
+                ssl_ctx = tls_elsewhere(ssl_ctx)
             plan = client_plan(
                 ssl_ctx,
                 target.host,
@@ -297,7 +336,7 @@ def open_tcp_stream(
                 from .handshake import begin
 
                 transport = begin(transport, plan, connected.peer_address)
-            stream = SocketStream._over(
+            stream = over(
                 transport,
                 direction=direction,
                 peer_address=connected.peer_address,

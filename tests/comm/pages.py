@@ -1,0 +1,97 @@
+"""What the tests of comm's page share: connections of comm's, and the peers and names of the tests of opening.
+
+Those live beside the tests of `sync`; pytest finds them only when it runs these tests too, hence the path.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "sync"))
+
+from opening import (
+    NOT_LINUX,
+    WITHIN,
+    Listener,
+    Resolver,
+    one_port,
+    refusing,
+    resolver_fixture,
+    silence,
+    timing,
+)
+from pairs import quick_leak_checks
+from tls_opening import (
+    LOOPBACK,
+    OTHER,
+    WRONG,
+    echoing,
+    identity_file_fixture,
+    names_fixture,
+    peer,
+    refused,
+    says,
+    serving,
+    shaking,
+    silent,
+    system_trust_fixture,
+    trusted_file_fixture,
+)
+
+from landline import comm
+
+__all__ = [
+    "LOOPBACK",
+    "NOT_LINUX",
+    "OTHER",
+    "WITHIN",
+    "WRONG",
+    "Listener",
+    "Resolver",
+    "condition_of",
+    "connection",
+    "echoing",
+    "identity_file_fixture",
+    "names_fixture",
+    "one_port",
+    "opening",
+    "peer",
+    "quick_leak_checks",
+    "refused",
+    "refusing",
+    "resolver_fixture",
+    "says",
+    "serving",
+    "shaking",
+    "silence",
+    "silent",
+    "system_trust_fixture",
+    "timing",
+    "trusted_file_fixture",
+]
+
+opening: Any = comm.open_tcp_stream
+"""It, for arguments that a type checker would refuse."""
+
+
+def condition_of(opened: comm.Opened) -> Any:
+    """The condition of an opening that failed."""
+    assert opened.stream is None
+    assert isinstance(opened.condition, comm.socket_error)
+    return opened.condition
+
+
+@contextmanager
+def connection(**arguments: Any) -> Iterator[tuple[comm.SocketStream, socket.socket]]:
+    """A stream opened with ``arguments``, and the peer's socket."""
+    with (
+        Listener() as listener,
+        opening(LOOPBACK, listener.port, **arguments) as stream,
+        listener.accept()[0] as far,
+    ):
+        yield stream, far
