@@ -45,6 +45,7 @@ class Sending(RuleBasedStateMachine):
         self.written = b""
         self.wire = b""
         self.dropped = 0
+        self.kept = 0
         self.lent: list[bytearray] = []
 
     def made(self, size: int) -> bytes:
@@ -120,10 +121,20 @@ class Sending(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
-        self.buffer.clear()
-        self.dropped += len(self.written) - len(self.wire)
-        self.written = self.wire
+        self.clears(0)
         assert self.buffer.next() is None
+
+    @rule(keep=SIZES)
+    def clear_but_for_its_beginning(self, keep: int) -> None:
+        """What TLS has encrypted already stays: it cannot be taken back."""
+        self.clears(keep)
+
+    def clears(self, keep: int) -> None:
+        self.buffer.clear(keep)
+        self.kept = max(self.kept, keep)
+        before = len(self.written)
+        self.written = self.written[: len(self.wire) + keep]
+        self.dropped += before - len(self.written)
 
     @invariant()
     def the_wire_has_what_was_written_from_the_beginning(self) -> None:
@@ -138,7 +149,7 @@ class Sending(RuleBasedStateMachine):
     @invariant()
     def small_is_the_same_object_for_ever(self) -> None:
         assert self.buffer.small is self.small
-        assert len(self.small) <= JOINED
+        assert len(self.small) <= max(JOINED, self.kept)
 
     def teardown(self) -> None:
         self.owns()
@@ -267,3 +278,17 @@ def test_what_was_dropped_counts_as_accepted_and_not_as_sent() -> None:
     buffer.accept(memoryview(b"late"))
     assert (buffer.accepted, buffer.sent, len(buffer)) == (13 + JOIN_UP_TO + 4, 6, 4)
     assert drained(buffer) == [b"late"]
+
+
+def test_what_is_kept_when_the_rest_is_dropped_comes_from_every_piece_in_order() -> None:
+    buffer = SendBuffer()
+    large = bytes(index % 251 for index in range(JOIN_UP_TO + 1))
+    for data in (b"sent, small", large, b"behind", large, b"last"):
+        buffer.accept(memoryview(data))
+    whole = b"sent, small" + large + b"behind" + large + b"last"
+    buffer.advance(6)
+    keep = len(whole) - 6 - 4
+    buffer.clear(keep)
+    assert (len(buffer), buffer.accepted, buffer.sent) == (keep, len(whole), 6)
+    buffer.accept(memoryview(b"new"))
+    assert b"".join(drained(buffer)) == whole[6 : 6 + keep] + b"new"

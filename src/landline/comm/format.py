@@ -158,7 +158,7 @@ def _integer(base: str) -> Callable[[Any, _Directive], str]:
     def write(value: Any, directive: _Directive) -> str:
         width = directive.number(0, 0)
         if isinstance(value, bool) or not isinstance(value, int):
-            return _printed(value, escaped=False).rjust(width)  # as the standard has it
+            return _printed(value, escaped=False).ljust(width)  # as ~A, the standard says
         digits = format(abs(value), base).upper()
         if directive.colon:
             comma, group = directive.character(2, ","), directive.number(3, 3, least=1)

@@ -191,7 +191,10 @@ class _Own:
             with self.current():
                 self._function(connection)
         except BaseException:
-            connection.close()
+            if isinstance(connection, SocketStream) and connection._channel.counts()[0]:
+                connection.abort()  # or half an answer would look like a whole one
+            else:
+                connection.close()
             raise
         finally:
             if self.ends and self.process is not None:

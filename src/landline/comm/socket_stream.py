@@ -20,6 +20,7 @@ from ..address import SocketAddress
 from ..errors import SocketError, SocketIOError, StreamClosed, with_kin
 from ..sync.stream import SocketStream as BaseStream
 from ..tls.names import NOT_GIVEN, NotGiven
+from .conditions import about
 from .keywords import ElementType, checked_element_type, checked_positive, keyword
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def replace_socket_stream_socket(stream: SocketStream, handle: sockets.socket | 
     Raises:
         TypeError, ValueError: a wrong argument, received bytes have not been read, TLS is active, or another thread
             is inside. Nothing has changed.
+        SocketIOError: the new handle is not connected, or what was written could not be sent. Nothing has changed.
 
     Source: LispWorks manual, replace-socket-stream-socket.
     """
@@ -259,7 +261,8 @@ def replace_socket_stream_socket(stream: SocketStream, handle: sockets.socket | 
         raise TypeError(f"stream={stream!r} is not allowed: it must be a comm.socket_stream")
     if handle is not None:
         _checked_handle(handle)
-    old = stream._give_up()
+    with about(stream):
+        old = stream._give_up()
     if handle is not None:
         stream._take(handle)
     return old
@@ -310,7 +313,8 @@ def socket_stream_shutdown(
     Source: LispWorks manual, socket-stream-shutdown.
     """
     way: Any = keyword(direction, "direction", DIRECTIONS)
-    stream.shutdown(way, abort=bool(abort))
+    with about(stream):
+        stream.shutdown(way, abort=bool(abort))
 
 
 def close_socket_handle(handle: sockets.socket) -> None:

@@ -166,7 +166,8 @@ def clear_output(stream: SocketStream) -> None:
     """
     destination = _destination(stream)
     if isinstance(destination, SocketStream):
-        destination._channel.drop_output()
+        with about(destination):
+            destination._channel.drop_output()
 
 
 def close(stream: Any, *, abort: object = False) -> bool:
@@ -175,10 +176,13 @@ def close(stream: Any, *, abort: object = False) -> bool:
     Source: ANSI Common Lisp, close.
     """
     was_open = not stream.closed
-    if abort and isinstance(stream, SocketStream):
+    if not isinstance(stream, SocketStream):
+        stream.close()
+    elif abort:
         stream.abort()
     else:
-        stream.close()
+        with about(stream):
+            stream.close()
     return was_open
 
 

@@ -330,6 +330,8 @@ class SocketStream(StreamFace, io.BufferedIOBase):
 
     def _read_into(self, buffer: WriteableBuffer, *, once: bool) -> int:
         view = memoryview(buffer).cast("B")
+        if view.readonly:
+            raise TypeError("the buffer is read-only: nothing can be read into it")
         head = self._received.take_some(len(view)) if len(self._received) else b""
         count = len(head)
         view[:count] = head

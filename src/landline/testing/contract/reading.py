@@ -251,6 +251,17 @@ def lines_and_counts_mix(make_pair: MakePair) -> None:
 
 
 @CHECKS.one
+def memory_that_cannot_be_read_into_takes_nothing(make_pair: MakePair) -> None:
+    with pair(make_pair) as (stream, peer):
+        send(peer, b"line\n")
+        assert stream.peek()
+        for read_into in stream.readinto, stream.readinto1:
+            with expect(TypeError):
+                read_into(memoryview(b"xx"))
+        assert stream.readline() == b"line\n"
+
+
+@CHECKS.one
 def sizes_follow_io(make_pair: MakePair) -> None:
     """Sizes mean what they mean to a file: none or negative is everything, 0 is nothing, a line may be cut."""
     with pair(make_pair) as (stream, peer):
