@@ -41,7 +41,8 @@ WHITE_SPACE = b"\t\n\f\r \x7f"
 """What peek_char() passes over: ANSI Common Lisp, figure 2-7."""
 
 MOST_PIECES = 1024
-"""Pieces of 64 KiB that clear_input() forgets: more than has come when it begins, and an end with a peer that floods."""
+"""Pieces of 64 KiB that clear_input() forgets: more than has come when it begins, and an end with a peer that
+floods."""
 
 
 class Line(NamedTuple):
