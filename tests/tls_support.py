@@ -22,9 +22,11 @@ V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 BOTH_VERSIONS = pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 
 
-@functools.cache
+AUTHORITY = trustme.CA()  # made here, because two threads that ask for it at once would get one each
+
+
 def authority() -> trustme.CA:
-    return trustme.CA()
+    return AUTHORITY
 
 
 @functools.cache

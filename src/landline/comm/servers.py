@@ -191,7 +191,7 @@ class _Own:
             with self.current():
                 self._function(connection)
         except BaseException:
-            if isinstance(connection, SocketStream) and connection._channel.counts()[0]:
+            if isinstance(connection, SocketStream) and len(connection._channel.sending):
                 connection.abort()  # or half an answer would look like a whole one
             else:
                 connection.close()

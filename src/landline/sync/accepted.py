@@ -90,7 +90,7 @@ class Connection:
             try:
                 service.handler(stream if service.as_text is None else service.as_text(stream))
             except Exception:  # sys.exit() is an end that somebody has chosen
-                if stream._channel.counts()[0]:
+                if len(stream._channel.sending):
                     stream.abort()  # a proper end would make half an answer look like a whole one
                 raise
 

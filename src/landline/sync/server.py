@@ -4,8 +4,8 @@
   with a time limit, so no client can delay another.
 * Accepting pauses when as many connections are open as may be; clients wait in the kernel's queue meanwhile, instead of
   piling up here. Running out of descriptors is survived with a pause, too.
-* An error in a handler is logged and ends that connection only: with a reset where something was written, because
-  half an answer must not look like a whole one. Where the client caused it by going away a warning says so.
+* An error in a handler is logged and ends that connection only: with a reset where something waited to be sent,
+  because half an answer must not look like a whole one. Where the client caused it by going away a warning says so.
 * Threads are used again (workers.py). More than one process grows out of reuse_port, or inherited sockets.
 
 Rejected: a fixed pool of threads, in which a few slow clients would stop everybody; and one event loop in front of the
