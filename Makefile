@@ -9,16 +9,18 @@ export PYTHON
 
 # `check` runs its parts in order, also under make -j: pytest's summary stays last.
 .NOTPARALLEL:
-.PHONY: help demo test lint format types check bench manual test-all clean
+.PHONY: help demo man test lint format types check bench docs manual test-all clean
 
 help:
 	@echo 'make demo      see open_tcp_stream fetch a page, with its report'
+	@echo 'make man       the manual page of the command, in build/landline.1'
 	@echo 'make test      the whole test suite'
 	@echo 'make lint      ruff'
 	@echo 'make format    ruff, mending what it can'
 	@echo 'make types     mypy --strict'
 	@echo 'make check     lint, types and test: what CI runs'
 	@echo 'make bench     the benchmarks'
+	@echo 'make docs      the documentation site, into build/site'
 	@echo 'make manual    docs/manual.md, from the code'
 	@echo 'make test-all  the suite on every CPython 3.11 to 3.14 found here'
 	@echo 'make clean     remove what these made'
@@ -26,6 +28,12 @@ help:
 demo:
 	@scripts/venv cli
 	@.venv/bin/landline demo
+
+man:
+	@scripts/venv cli
+	@mkdir -p build
+	@$(PY) -m landline.cli.man >build/landline.1
+	@echo 'made build/landline.1; man -l shows it'
 
 test:
 	@scripts/venv dev
@@ -49,6 +57,11 @@ check: lint types test
 bench:
 	@scripts/venv dev
 	@$(PY) -m benchmarks
+
+docs:
+	@scripts/venv dev
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo 'build/site/index.html'
 
 manual:
 	@scripts/venv dev

@@ -22,7 +22,7 @@ def test_the_script_and_the_module_are_one_command() -> None:
     script = shutil.which("landline", path=str(Path(sys.executable).parent))
     assert script, "landline is installed without its script"
     told = subprocess.run([script, "--help"], capture_output=True, check=True, env=environment({})).stdout.splitlines()
-    assert told[1].strip() == b"Usage: landline [OPTIONS] COMMAND [ARGS]..."
+    assert told[0].strip() == b"Usage: landline [OPTIONS] COMMAND [ARGS]..."
     assert told[2:] == run("--help").stdout.splitlines()[2:]
 
 

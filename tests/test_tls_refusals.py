@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from certificates import (
@@ -185,21 +186,26 @@ def compare(read: Certificate, one: x509.Certificate) -> None:
     assert (read.not_before, read.not_after) == (one.not_valid_before_utc, one.not_valid_after_utc)
     assert read.sha256 == one.fingerprint(hashes.SHA256()).hex()
     assert read.self_issued is (one.subject == one.issuer)
+    assert read.signature == "ECDSA SHA-256"
     assert read.der == one.public_bytes(Encoding.DER)
 
 
 def make(
-    key: object = None,
+    key: Any = None,
     *,
     subject: x509.Name | None = None,
     begin: datetime = NOW,
     end: datetime = NOW + DAY,
+    signer: Any = None,
+    digest: Any = None,
 ) -> bytes:
-    signer = ec.generate_private_key(ec.SECP256R1())
-    key = key or signer
+    if signer is None:
+        signer, digest = ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    key = signer if key is None else key
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]) if subject is None else subject
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 77, begin, end)  # type: ignore[attr-defined]
-    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.DER)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 77, begin, end)
+    made: bytes = builder.sign(signer, digest).public_bytes(Encoding.DER)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -219,6 +225,21 @@ def make(
 def test_kinds_of_keys(key: object, kind: str, bits: int | None) -> None:
     read = read_certificate(make(key))
     assert (read.key_kind, read.key_bits) == (kind, bits)
+
+
+@pytest.mark.parametrize(
+    ("signer", "digest", "signature"),
+    [
+        (rsa.generate_private_key(65537, 2048), hashes.SHA256(), "RSA SHA-256"),
+        (rsa.generate_private_key(65537, 2048), hashes.SHA512(), "RSA SHA-512"),
+        (ec.generate_private_key(ec.SECP384R1()), hashes.SHA384(), "ECDSA SHA-384"),
+        (ec.generate_private_key(ec.SECP384R1()), hashes.SHA224(), "1.2.840.10045.4.3.1"),
+        (ed25519.Ed25519PrivateKey.generate(), None, "Ed25519"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_kinds_of_signatures(signer: object, digest: object, signature: str) -> None:
+    assert read_certificate(make(signer=signer, digest=digest)).signature == signature
 
 
 def test_names_in_any_of_their_encodings() -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         StreamClosed,
         WriteTimeout,
     )
+    from .java.open import open_tcp_stream_using_java, switch_open_tcp_stream_with_ssl_to_java
     from .options import KeepAlive, detect_dead_peer
     from .report import AttemptRecord, ConnectionReport, HandshakeRecord, LookupRecord
     from .sync.cancel import Cancel
@@ -61,7 +62,8 @@ if TYPE_CHECKING:
     from .sync.udp_server import Datagram, UdpServer, start_up_udp_server
     from .sync.unix import open_unix_stream, start_up_unix_server
     from .tls.abstract import SslAbstractContext, create_ssl_client_context, create_ssl_server_context
-    from .tls.info import TlsInfo
+    from .tls.certificate import Certificate
+    from .tls.info import TlsInfo, Verification
 
 __version__ = "0.1.0"
 
@@ -75,6 +77,7 @@ _HOMES = {
         "SocketCreateError", "SocketError", "SocketIOError", "SslClosed", "SslCondition", "SslError", "SslFailure",
         "SslHandshakeTimeout", "SslVerificationFailure", "SslVersionOrCipherMismatch", "StreamClosed", "WriteTimeout",
     ),
+    "java.open": ("open_tcp_stream_using_java", "switch_open_tcp_stream_with_ssl_to_java"),
     "options": ("KeepAlive", "detect_dead_peer"),
     "report": ("AttemptRecord", "ConnectionReport", "HandshakeRecord", "LookupRecord"),
     "sync.cancel": ("Cancel",),
@@ -94,7 +97,8 @@ _HOMES = {
     "sync.udp_server": ("Datagram", "UdpServer", "start_up_udp_server"),
     "sync.unix": ("open_unix_stream", "start_up_unix_server"),
     "tls.abstract": ("SslAbstractContext", "create_ssl_client_context", "create_ssl_server_context"),
-    "tls.info": ("TlsInfo",),
+    "tls.certificate": ("Certificate",),
+    "tls.info": ("TlsInfo", "Verification"),
 }  # fmt: skip
 
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -102,6 +106,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AttemptRecord",
     "Cancel",
+    "Certificate",
     "ConnectTimeout",
     "ConnectionReport",
     "Datagram",
@@ -136,6 +141,7 @@ __all__ = [
     "TlsInfo",
     "UdpServer",
     "UdpSocket",
+    "Verification",
     "WriteTimeout",
     "connect_to_tcp_server",
     "create_ssl_client_context",
@@ -149,6 +155,7 @@ __all__ = [
     "ip_address_string",
     "ipv6_address_scope_id",
     "open_tcp_stream",
+    "open_tcp_stream_using_java",
     "open_udp_socket",
     "open_unix_stream",
     "parse_ipv6_address",
@@ -156,6 +163,7 @@ __all__ = [
     "start_up_udp_server",
     "start_up_unix_server",
     "string_ip_address",
+    "switch_open_tcp_stream_with_ssl_to_java",
     "wait_for_input_streams",
     "wait_for_input_streams_returning_first",
 ]

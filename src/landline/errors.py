@@ -108,7 +108,7 @@ class ConnectTimeout(SocketConnectError, TimeoutError):
 
 
 class SocketIOError(SocketError):
-    """An established connection failed; it is of no further use and should be closed."""
+    """An established connection failed. But for those kinds that say otherwise it is of no further use: close it."""
 
 
 class ReadTimeout(SocketIOError, TimeoutError):

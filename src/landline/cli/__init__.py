@@ -17,7 +17,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -26,6 +26,9 @@ __all__ = ["main"]
 FAILED = 1
 INTERRUPTED = 130
 """128 and the number of SIGINT."""
+
+Work = Callable[[], int | None]
+"""What a subcommand does, once its arguments are there; it may return an exit status of its own."""
 
 
 def main() -> NoReturn:

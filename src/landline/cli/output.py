@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import SocketError
 
@@ -27,6 +29,17 @@ def writing() -> Iterator[None]:
     except SocketError:
         raise
     except BrokenPipeError:
+        _abandon()
         raise OutputClosed from None
     except OSError as error:
         raise OSError(f"writing to standard output failed: {error.strerror or error}") from error
+
+
+def _abandon() -> None:
+    """What Python still holds back for standard output would fail once more, and be told, when the process exits."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, sys.stdout.fileno())
+        finally:
+            os.close(null)

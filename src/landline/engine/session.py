@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 
 from .session_failure import ALERT, MISMATCH_ALERTS, MISMATCH_REASONS, Failure, Kind, SessionFailed, may_be_tls, not_tls
 
-__all__ = ["AHEAD", "Facts", "Failure", "Kind", "Session", "SessionFailed"]
+__all__ = ["AHEAD", "Facts", "Failure", "Kind", "Session", "SessionFailed", "chain_of"]
 
 RECORD = 16384
 """The most payload a record may carry (RFC 8446, 5.1)."""
@@ -357,7 +357,7 @@ class Session:
             leaf = None
         chain: tuple[bytes, ...] = ()
         if leaf is not None:  # the lists are of no use without it; and are empty in a resumed session
-            chain = _chain(known, "get_verified_chain") or _chain(known, "get_unverified_chain") or (leaf,)
+            chain = chain_of(known, "get_verified_chain") or chain_of(known, "get_unverified_chain") or (leaf,)
         return Facts(
             version=known.version(),
             cipher=known.cipher(),
@@ -368,7 +368,7 @@ class Session:
 
     def unverified_chain(self) -> tuple[bytes, ...]:
         """The certificates the peer sent, DER, its own first; also after their verification failed. () if none."""
-        return _chain(self.ssl_object, "get_unverified_chain")
+        return chain_of(self.ssl_object, "get_unverified_chain")
 
     def resumable(self) -> ssl.SSLSession | None:
         """What another connection to the peer may resume, once. None: nothing yet (in TLS 1.3 it comes with reads)."""
@@ -471,7 +471,8 @@ class Session:
         may ask for short ones) it is left in one piece, and counts when all of it is out.
         """
         cut = next((index for index, (end, _) in enumerate(self._marks) if end > self._handed), None)
-        if cut is None or self._marks[cut][1] <= RECORD:
+        full = getattr(self.ssl_object, "full_record", RECORD)  # Java leaves room for padding
+        if cut is None or self._marks[cut][1] <= full:
             return
         chunk, begin = self._chunk, self._produced - len(self._chunk)
         end, size = self._marks[cut]
@@ -479,10 +480,10 @@ class Session:
         while ends[-1] < end - begin:
             at = ends[-1]
             ends.append(at + 5 + int.from_bytes(chunk[at + 3 : at + 5], "big"))
-        ends = ends[-1 - -(-size // RECORD) :]
+        ends = ends[-1 - -(-size // full) :]
         lengths = {after - before for before, after in pairwise(ends[:-1])}
-        if len(lengths) == 1 and lengths.pop() > RECORD:
-            payloads = [RECORD] * (len(ends) - 2)
+        if len(lengths) == 1 and lengths.pop() > full:
+            payloads = [full] * (len(ends) - 2)
             payloads.append(size - sum(payloads))
             self._marks[cut : cut + 1] = [(begin + after, each) for after, each in zip(ends[1:], payloads, strict=True)]
 
@@ -530,7 +531,7 @@ def _too_early(*_: object) -> NoReturn:
     raise RuntimeError("handshake() must be done first")
 
 
-def _chain(known: ssl.SSLObject, which: str) -> tuple[bytes, ...]:
+def chain_of(known: ssl.SSLObject, which: str) -> tuple[bytes, ...]:
     """A chain of certificates in DER; () if there is none.
 
     Through the private twin of the method, which all versions have; the public one (3.13) fails where there are none.

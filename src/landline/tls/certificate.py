@@ -36,6 +36,7 @@ class Certificate:
         not_before, not_after: its validity, in UTC.
         key_kind: "RSA", "EC P-256", "Ed25519", ..., or the algorithm's object identifier.
         key_bits: the key's size; None where the kind is not known.
+        signature: what its issuer signed it with ("ECDSA SHA-256"), or the algorithm's object identifier.
         self_issued: subject and issuer are one and the same.
     """
 
@@ -49,6 +50,7 @@ class Certificate:
     not_after: datetime
     key_kind: str
     key_bits: int | None
+    signature: str
     self_issued: bool
 
     @property
@@ -89,6 +91,19 @@ _CURVES = {
     b"\x2b\x81\x04\x00\x0a": ("EC secp256k1", 256),
 }
 _EDWARDS = {b"\x2b\x65\x70": ("Ed25519", 256), b"\x2b\x65\x71": ("Ed448", 456)}
+_SIGNATURES = {
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04": "RSA MD5",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05": "RSA SHA-1",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a": "RSA-PSS",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b": "RSA SHA-256",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c": "RSA SHA-384",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d": "RSA SHA-512",
+    b"\x2a\x86\x48\xce\x3d\x04\x01": "ECDSA SHA-1",
+    b"\x2a\x86\x48\xce\x3d\x04\x03\x02": "ECDSA SHA-256",
+    b"\x2a\x86\x48\xce\x3d\x04\x03\x03": "ECDSA SHA-384",
+    b"\x2a\x86\x48\xce\x3d\x04\x03\x04": "ECDSA SHA-512",
+    **{identifier: kind for identifier, (kind, _) in _EDWARDS.items()},
+}
 
 
 def _read(der: bytes) -> Certificate:
@@ -102,7 +117,7 @@ def _read(der: bytes) -> Certificate:
     tags = [tag for tag, _, _ in fields[:6]]
     if tags != [_INTEGER, _SEQUENCE, _SEQUENCE, _SEQUENCE, _SEQUENCE, _SEQUENCE]:
         raise ValueError("not a certificate: its fields are others")
-    serial, _, issuer, validity, subject, key = ((start, stop) for _, start, stop in fields[:6])
+    serial, signature, issuer, validity, subject, key = ((start, stop) for _, start, stop in fields[:6])
     times = [_time(tag, der[start:stop]) for tag, start, stop in _elements(der, *validity)]
     if len(times) != 2:
         raise ValueError("not a certificate: a validity has two times")
@@ -120,6 +135,7 @@ def _read(der: bytes) -> Certificate:
         not_after=times[1],
         key_kind=kind,
         key_bits=bits,
+        signature=_signature(der, *signature),
         self_issued=der[slice(*subject)] == der[slice(*issuer)],
     )
 
@@ -216,6 +232,12 @@ def _key(der: bytes, at: int, end: int) -> tuple[str, int | None]:
     if identifier == _EC and parameters:
         return _CURVES.get(parameters[0], (f"EC {_dotted(parameters[0])}", None))
     return _EDWARDS.get(identifier, (_dotted(identifier), None))
+
+
+def _signature(der: bytes, at: int, end: int) -> str:
+    """Of an algorithm identifier; the parameters, which tell RSA-PSS's digest, are left alone."""
+    start, stop = _element(der, at, end, _OID)
+    return _SIGNATURES.get(der[start:stop], _dotted(der[start:stop]))
 
 
 def _dotted(identifier: bytes) -> str:

@@ -28,7 +28,7 @@ class TlsInfo:
 
     Attributes:
         version: "TLSv1.3" or "TLSv1.2" (a context of your own may allow others).
-        cipher: OpenSSL's name of the cipher suite.
+        cipher: OpenSSL's name of the cipher suite (Java's, where Java does TLS).
         cipher_bits: the strength of its key.
         alpn: the application protocol that was agreed upon; None when there was none.
         session_reused: an earlier session was resumed, without certificates being sent.

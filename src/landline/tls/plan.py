@@ -152,7 +152,8 @@ def client_plan(
     Args:
         ssl_ctx: None; True or "default" (the system's trust, TLS 1.2 or later, names checked); "tls-v1-2" or
             "tls-v1-3" (the same, the lowest version accepted); "v23", the manual's name of the default; an
-            ssl.SSLContext, used as it is; an SslAbstractContext for clients.
+            ssl.SSLContext, used as it is; an SslAbstractContext for clients; or what has a client_plan() of its
+            own: TLS that is not OpenSSL's (java/context.py).
         host: the host asked for; the certificate is checked against it.
         tlsext_host_name: as `sni_name` says.
         ctx_configure_callback: called with the context made for this call; it is shared with no other then. Not
@@ -168,6 +169,14 @@ def client_plan(
     parse_sni(tlsext_host_name)
     if ssl_ctx is None or ssl_ctx is False:
         return None
+    if (plan_of := getattr(ssl_ctx, "client_plan", None)) is not None:
+        elsewhere: TlsPlan = plan_of(
+            host,
+            tlsext_host_name=tlsext_host_name,
+            ctx_configure_callback=ctx_configure_callback,
+            ssl_configure_callback=ssl_configure_callback,
+        )
+        return elsewhere
     import ssl
 
     if isinstance(ssl_ctx, SslAbstractContext):

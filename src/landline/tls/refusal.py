@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..errors import SslVerificationFailure
 
-__all__ = ["explain_refusal", "printable", "refused"]
+__all__ = ["explain_refusal", "printable", "refused", "what_and_remedy"]
 
 NAMES_SHOWN = 3  # enough to recognise a certificate by
 LONGEST_SHOWN = 80  # characters of one text of the peer's; a full name of 253 is still recognisable by these
@@ -79,7 +79,7 @@ def explain_refusal(
     whose = "the client's certificate" if server_side else "the peer's certificate"
     if wanted is not None:
         whose = f"the certificate shown for {wanted!r}"
-    what, remedy = _what_and_remedy(code, reason, wanted, read, "client" if server_side else "server", now)
+    what, remedy = what_and_remedy(code, reason, wanted, read, "client" if server_side else "server", now)
     if code in _ISSUER_UNKNOWN and context is not None and _knows_no_root(context):
         what = "no trusted root certificate was found on this machine"
         remedy = "install the system's (Debian: ca-certificates), or name a file with SSL_CERT_FILE"
@@ -119,9 +119,10 @@ _PLAIN = {
 }
 
 
-def _what_and_remedy(
+def what_and_remedy(
     code: int, reason: str, wanted: str | None, chain: list[Certificate], side: str, now: datetime
 ) -> tuple[str, str]:
+    """What is wrong with a chain that OpenSSL has refused, and what to do about it; ``side`` has shown it."""
     leaf = chain[0] if chain else None
     named = bool(chain and chain[-1].issuer)  # on a server OpenSSL keeps no chain that it has refused
     issuer = printable(chain[-1].issuer or "") if named else "an authority"
