@@ -39,12 +39,12 @@ LEVELS = {
     "engine": 1,
     "sync": 2,
     "aio": 2,
-    "__init__": 3,  # the front door: what stands on it may use it, what stands under it may not
-    "comm": 4,
-    "java": 4,
-    "cli": 4,
-    "testing": 4,
-    "__main__": 5,
+    "java": 3,
+    "__init__": 4,  # the front door: what stands on it may use it, what stands under it may not
+    "comm": 5,
+    "cli": 5,
+    "testing": 5,
+    "__main__": 6,
 }
 
 # The engine takes events and gives actions: no socket, clock, thread or file, whatever the name.

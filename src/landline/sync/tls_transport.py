@@ -317,9 +317,11 @@ class TlsTransport:
                     self._linger()
             finally:
                 self._plain.close(goodbye)
+                self._release()
 
     def abort(self) -> None:
         self._plain.abort()
+        self._release()
 
     def detach(self) -> socket.socket:
         raise ValueError("TLS is active on this stream: stop_tls() first")
@@ -327,7 +329,9 @@ class TlsTransport:
     def reclaim(self) -> tuple[Carrier, bytes]:
         """After both close_notify: the transport below, and what it has received behind TLS."""
         with self._lock:
-            return self._plain, self.session.leftover()
+            behind = self.session.leftover()
+        self._release()
+        return self._plain, behind
 
     # Behind it
 
@@ -361,6 +365,12 @@ class TlsTransport:
             fed = received is not None
             if received is None and (limit == 0 or until.passed or wait != 0):
                 return None
+
+    def _release(self) -> None:
+        """What TLS of another library than OpenSSL has of the system."""
+        if (close := getattr(self.session.ssl_object, "close", None)) is not None:
+            with self._lock:
+                close()
 
     def _linger(self) -> None:
         """A client that was refused is to hear why: what it still sends must not be answered by a reset."""
