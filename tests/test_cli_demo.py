@@ -95,6 +95,10 @@ def test_the_demonstration_shows_everything_and_is_plain_in_a_pipe() -> None:
     assert "the first half of a line, and the second half" in shown
     assert "\nSocketConnectError: could not connect to localhost port" in shown
     assert ": failed: Connection refused" in shown
+    assert re.search(r"lookup IPv. two-addresses.example: ", shown)
+    assert re.search(r"connect \S+: cancelled\n.* connect 127.0.0.1:\d+: connected\n", shown)  # the race
+    assert "\nSslVerificationFailure: the certificate shown for 'localhost' was\nrefused" in shown
+    assert "\nTlsInfo(version='TLSv1.3'" in shown
 
 
 def test_the_demonstration_is_readable_at_a_terminal() -> None:

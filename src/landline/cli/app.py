@@ -24,9 +24,10 @@ P = ParamSpec("P")
 
 DEMO = """Show what landline does, on this machine, in a few seconds.
 
-A page is fetched from a server inside the demonstration, with the report of the connection; a read that timed \
-out in the middle of a line goes on, and nothing is lost; and a port where nobody listens gives a condition that \
-tells what was tried. Each part shows the Python code that it runs.
+A page is fetched from a server inside the demonstration, with the report of the connection; a silent address is \
+passed; a read that timed out in the middle of a line goes on, and nothing is lost; TLS refuses a stranger and says \
+why; and a port where nobody listens gives a condition that tells what was tried. Each part shows the Python code \
+that it runs.
 
 \b
 Example:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from textwrap import fill
 
-from .. import ReadTimeout, open_tcp_stream
+from .. import ReadTimeout, SslVerificationFailure, create_ssl_client_context, open_tcp_stream
 
-__all__ = ["fetch", "meet_nobody", "read_on"]
+__all__ = ["fetch", "meet_nobody", "race", "read_on", "trust"]
 
 
 def fetch(port: int) -> None:
@@ -37,6 +37,23 @@ def read_on(port: int) -> None:
             print(f"{stream.bytes_received} bytes have come, and are kept")
         stream.write(b"go on\n")
         print(stream.readline())
+
+
+def race(port: int) -> None:
+    with open_tcp_stream("two-addresses.example", port) as stream:
+        print(stream.readline().decode(), end="")
+        print(stream.report)
+
+
+def trust(port: int, ca_file: str) -> None:
+    try:
+        open_tcp_stream("localhost", port, ssl_ctx=True)
+    except SslVerificationFailure as refusal:
+        print(fill(f"SslVerificationFailure: {refusal}"))
+    ctx = create_ssl_client_context(openssl_trusted_file=ca_file)
+    with open_tcp_stream("localhost", port, ssl_ctx=ctx) as stream:
+        print(stream.readline().decode(), end="")
+        print(fill(str(stream.tls)))
 
 
 def meet_nobody(port: int) -> None:
