@@ -502,3 +502,26 @@ def test_on_end_is_not_called_for_a_server_that_never_was(monkeypatch: pytest.Mo
     with pytest.raises(RuntimeError, match="can't start"):
         start_up_server(echo, on_end=lambda: called.append(None))
     assert not called
+
+
+def test_a_handler_that_is_busy_elsewhere_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits for something else than its stream, and nothing can end it: it is named, and left alone."""
+    monkeypatch.setattr(server_module, "LAST_MOMENT", 0.1)
+    let_go = threading.Event()
+
+    def deaf(stream: SocketStream) -> None:
+        let_go.wait(PATIENCE)
+
+    server = start_up_server(deaf)
+    with connect(server.port) as client:
+        until(lambda: server.connections == 1)
+        server.terminate()
+        with pytest.raises(ConnectionResetError):
+            client.read()
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        f"the handler for {client.local_address} does not end; it is left alone"
+    ]
+    let_go.set()
+    until(lambda: server.connections == 0)

@@ -73,6 +73,10 @@ not end that wait; Python would hear of it at the next one only."""
 HURRY_WITHIN = 0.05
 """Seconds until a drain notices that a signal has ended it: no handler of signals can wake a thread that waits."""
 
+LAST_MOMENT = 5.0
+"""Seconds in which no handler ends, until those that are left are left alone. The slow end of a thousand threads takes
+less from one to the next."""
+
 PAUSE_WITHOUT_DESCRIPTORS = 0.1
 """Seconds between attempts to accept while descriptors are lacking; the waiting client stays in the backlog."""
 
@@ -261,8 +265,10 @@ class Server:
     def terminate(self, drain: float | None = 0.0) -> None:
         """Stop accepting at once, let handlers finish within ``drain`` seconds, then abort what is left.
 
-        None lets them take their time. Returns when every thread has ended. May be repeated. A handler may call it
-        too, and does not wait for itself, nor for other handlers that have called it: they would wait for each other.
+        None lets them take their time. Returns when every thread has ended; but a handler that is busy with something
+        else than its stream does not notice, and nothing can end it: it is left alone after LAST_MOMENT, with an error
+        in the log. May be repeated. A handler may call it too, and does not wait for itself, nor for other handlers
+        that have called it: they would wait for each other.
 
         Source: LispWorks manual, server-terminate.
         """
@@ -279,10 +285,8 @@ class Server:
             left = list(self._others(own))
         for connection in left:
             connection.abort()
-        with self._changed:
-            while self._others(own):
-                self._changed.wait()
-        self._workers.end(wait=not own)
+        deaf = self._wait_for_the_last(own)
+        self._workers.end(wait=not own and not deaf)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the server no longer accepts; False when it still does after ``timeout`` seconds."""
@@ -446,6 +450,19 @@ class Server:
                 self._wakeup.set()
             if self._stopping and len(self._connections) == len(self._terminating):  # nobody waits for fewer to go
                 self._changed.notify_all()
+
+    def _wait_for_the_last(self, own: set[Connection]) -> bool:
+        """Whether a handler has not noticed that its connection was aborted."""
+        until, before = Deadline.after(LAST_MOMENT), 0
+        with self._changed:
+            while (others := self._others(own)) and not until.passed:
+                if len(others) != before:
+                    until, before = Deadline.after(LAST_MOMENT), len(others)
+                self._changed.wait(until.limit(HURRY_WITHIN))
+            deaf = list(others)
+        for connection in deaf:
+            log.error("%s: the handler for %s does not end; it is left alone", self.name, connection)
+        return bool(deaf)
 
     def _others(self, own: set[Connection]) -> set[Connection]:
         return self._connections - self._terminating if own else self._connections
