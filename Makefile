@@ -12,7 +12,7 @@ export PYTHON
 .PHONY: help demo man test lint format types check bench docs manual test-all clean
 
 help:
-	@echo 'make demo      see open_tcp_stream fetch a page, with its report'
+	@echo 'make demo      see what it does, in a few seconds'
 	@echo 'make man       the manual page of the command, in build/landline.1'
 	@echo 'make test      the whole test suite'
 	@echo 'make lint      ruff'

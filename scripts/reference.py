@@ -27,8 +27,6 @@ import landline
 import landline.comm
 import landline.testing
 from landline.testing import contract
-from landline.tls.certificate import Certificate
-from landline.tls.info import Verification
 
 __all__ = ["on_files", "on_page_markdown", "pages"]
 
@@ -46,7 +44,10 @@ GROUPS = {
         "SocketStream TextSocketStream wait_for_input_streams wait_for_input_streams_returning_first ConnectionReport "
         "LookupRecord AttemptRecord HandshakeRecord",
     ),
-    "tls": ("TLS", "create_ssl_client_context create_ssl_server_context SslAbstractContext TlsInfo"),
+    "tls": (
+        "TLS",
+        "create_ssl_client_context create_ssl_server_context SslAbstractContext TlsInfo Verification Certificate",
+    ),
     "servers": ("Servers", "start_up_server Server start_up_unix_server inherited_sockets"),
     "datagrams": ("Datagrams", "open_udp_socket UdpSocket start_up_udp_server UdpServer Datagram DatagramTruncated"),
     "conditions": (
@@ -62,9 +63,6 @@ GROUPS = {
     ),
     "java": ("TLS through a JVM", "open_tcp_stream_using_java switch_open_tcp_stream_with_ssl_to_java"),
 }
-
-BESIDE = {"tls": (Certificate, Verification)}
-"""What the names of a page give, and landline itself does not export."""
 
 MADE_ELSEWHERE = (landline.Server, landline.UdpServer, landline.Datagram, landline.SslAbstractContext)
 """Classes that nobody makes by hand: what their constructors take is nobody's business."""
@@ -151,9 +149,7 @@ def pages() -> dict[str, str]:
     if set(named) != set(landline.__all__):
         raise LookupError(f"GROUPS and landline.__all__ differ by {set(named) ^ set(landline.__all__)}")
     made = {
-        page: f"# {title}\n\n"
-        + "\n".join(_entry(landline, name, named) for name in names.split())
-        + "\n".join(_entry(sys.modules[each.__module__], each.__name__, named) for each in BESIDE.get(page, ()))
+        page: f"# {title}\n\n" + "\n".join(_entry(landline, name, named) for name in names.split())
         for page, (title, names) in GROUPS.items()
     }
     lists = "\n\n".join(

@@ -17,6 +17,7 @@ from benchmarks.sampling import Taken
 MODULES = (
     "with_landline",
     "landline_tls",
+    "landline_java",
     "c_client",
     "raw_socket",
     "landline_udp",

@@ -93,7 +93,12 @@ from .conditions import (
     ssl_version_or_cipher_mismatch,
     ssl_x509_lookup,
 )
-from .connect import connect_to_tcp_server, open_tcp_stream
+from .connect import (
+    connect_to_tcp_server,
+    open_tcp_stream,
+    open_tcp_stream_using_java,
+    switch_open_tcp_stream_with_ssl_to_java,
+)
 from .contexts import (
     create_ssl_client_context,
     create_ssl_server_context,
@@ -220,6 +225,7 @@ __all__ = [
     "make_ssl_ctx",
     "open_stream_p",
     "open_tcp_stream",
+    "open_tcp_stream_using_java",
     "openssl_version",
     "parse_ipv6_address",
     "peek_char",
@@ -305,6 +311,7 @@ __all__ = [
     "stream_read_timeout",
     "stream_write_timeout",
     "string_ip_address",
+    "switch_open_tcp_stream_with_ssl_to_java",
     "terpri",
     "unread_char",
     "wait_for_input_streams",

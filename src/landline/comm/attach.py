@@ -208,11 +208,16 @@ def ssl_connection_protocol_version(connection: SocketStream) -> str:
 
 
 def ssl_connection_implementation(connection: SocketStream) -> str | None:
-    """ "openssl"; None when the connection does not speak TLS.
+    """ "openssl", or "java" where a JVM does it; None when the connection does not speak TLS.
 
     Source: LispWorks manual, ssl-connection-implementation.
     """
-    return None if _session(connection) is None else "openssl"
+    session = socket_stream_ssl(connection)
+    if session is None:
+        return None
+    import ssl
+
+    return "openssl" if isinstance(session, ssl.SSLObject) else "java"
 
 
 def ssl_connection_copy_peer_certificates(connection: SocketStream) -> list[Certificate]:

@@ -1,4 +1,4 @@
-"""The page itself: open-tcp-stream, with its own defaults and its own result; and connect-to-tcp-server.
+"""The page itself: open-tcp-stream, with its own defaults and its own result; and its neighbours.
 
 Source: LispWorks manual, open-tcp-stream, connect-to-tcp-server, 25.3 and 25.8.6.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..address import HostSpec, ServiceSpec, parse_host
 from ..errors import SocketError
+from ..java.open import open_tcp_stream_using_java, switch_open_tcp_stream_with_ssl_to_java
 from ..sync.open import connect_to_tcp_server as connect
 from ..sync.open import opened
 from ..tls.names import NOT_GIVEN, NotGiven
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
     from ..sync.open import SslSpec
 
-__all__ = ["connect_to_tcp_server", "open_tcp_stream"]
+__all__ = [
+    "connect_to_tcp_server",
+    "open_tcp_stream",
+    "open_tcp_stream_using_java",
+    "switch_open_tcp_stream_with_ssl_to_java",
+]
 
 
 @overload
