@@ -58,9 +58,9 @@ def send(options: argparse.Namespace) -> None:
 
 def receive(options: argparse.Namespace) -> None:
     where = options.host or "localhost"
-    with suppress(KeyboardInterrupt), start_up_udp_server(show, options.port, local_address=where) as server:
+    with start_up_udp_server(show, options.port, local_address=where) as server:
         print(f"receiving at {', '.join(map(str, server.addresses))}", flush=True)
-        server.join()
+        server.serve_forever()  # until Ctrl-C or SIGTERM
 
 
 def show(datagram: Datagram) -> None:

@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from children import heard, say
 
-from landline import SocketStream, inherited_sockets, start_up_server
+from landline import Datagram, SocketStream, inherited_sockets, start_up_server, start_up_udp_server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -67,8 +68,7 @@ def serve_until_a_signal(drain: str) -> None:
                 stream.write(b"done\n" * 100_000)
 
     def obey() -> None:
-        while any(signal.getsignal(number) is former for number, former in zip(SIGNALS, before, strict=True)):
-            time.sleep(0.001)
+        wait_for_handlers(before)
         say(server.port)  # from now on signals are heard
         while words := heard():
             if words == ["finish"]:
@@ -80,3 +80,34 @@ def serve_until_a_signal(drain: str) -> None:
     server.serve_forever(None if drain == "None" else float(drain))
     say("returned", before == [signal.getsignal(number) for number in SIGNALS], server.connections)
     sys.exit(7)
+
+
+def serve_datagrams_until_a_signal(drain: str) -> None:
+    """The same with datagrams. b"stay" keeps its handler until its parent says otherwise."""
+    let_go = threading.Event()
+
+    def handler(datagram: Datagram) -> None:
+        if datagram.data == b"stay":
+            say("staying")
+            let_go.wait()
+            say("finished")
+        else:
+            datagram.reply(datagram.data)
+
+    def obey() -> None:
+        wait_for_handlers(before)
+        say(server.port)  # from now on signals are heard
+        heard()
+        let_go.set()
+
+    before = [signal.getsignal(number) for number in SIGNALS]
+    server = start_up_udp_server(handler)
+    threading.Thread(target=obey, daemon=True).start()
+    server.serve_forever(float(drain))
+    say("returned", before == [signal.getsignal(number) for number in SIGNALS])
+
+
+def wait_for_handlers(before: Sequence[object]) -> None:
+    """Until the signals have others than ``before``."""
+    while any(signal.getsignal(number) is former for number, former in zip(SIGNALS, before, strict=True)):
+        time.sleep(0.001)

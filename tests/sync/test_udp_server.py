@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import signal
 import socket
 import sys
 import threading
@@ -14,9 +16,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from children import Child, child
 from datagrams import HOST, LOOPBACKS, fails, opened
 from datagrams import each_way_fixture as _each_way  # noqa: F401 - a fixture
 from pairs import quick_leak_checks  # noqa: F401 - a fixture
+from server_programs import serve_datagrams_until_a_signal
 
 from landline import ReadTimeout, SocketAddress, SocketCreateError, SocketIOError, StreamClosed
 from landline.sync import udp_server as server_module
@@ -411,3 +415,54 @@ def test_the_server_s_socket_has_the_options() -> None:
         set_ttl = partial(setattr, server.socket, "multicast_ttl")
         set_ttl(3)
         assert server.socket.multicast_ttl == 3
+
+
+# ---- until a signal ------------------------------------------------------------------------------------
+
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="needs signals between processes")
+
+
+def staying(process: Child) -> None:
+    """Have it begin with a datagram whose handler stays."""
+    (port,) = process.said()
+    with opened(HOST, int(port)) as client:
+        client.send(b"stay")
+    assert process.said() == ["staying"]
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_handlers_finish(number: signal.Signals) -> None:
+    with child(serve_datagrams_until_a_signal, 600) as process:
+        staying(process)
+        process.signal(number)
+        process.tell("finish")
+        assert process.said() == ["finished"]
+        assert process.said() == ["returned", "True"]
+        assert process.wait() == 0
+
+
+@needs_signals
+def test_a_second_signal_ends_the_drain() -> None:
+    with child(serve_datagrams_until_a_signal, 600) as process:
+        staying(process)
+        process.signal(signal.SIGTERM)
+        process.signal(signal.SIGINT)
+        assert process.said() == ["returned", "True"]
+
+
+@needs_signals
+def test_without_anything_to_finish_a_signal_ends_it_at_once() -> None:
+    with child(serve_datagrams_until_a_signal, 600) as process:
+        assert len(process.said()) == 1
+        process.signal(signal.SIGTERM)
+        assert process.said() == ["returned", "True"]
+
+
+def test_serve_forever_returns_when_somebody_else_ends_it_and_is_for_the_main_thread() -> None:
+    with start_up(echo) as server:
+        with pytest.raises(ValueError, match="main thread"):
+            Task(server.serve_forever).result()
+        ending = Task(server.terminate)
+        server.serve_forever()
+        assert ending.result()

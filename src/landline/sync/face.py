@@ -240,6 +240,9 @@ class StreamFace:
         A thread that is blocked in a read gets StreamClosed. So does one that is blocked in a write, and the
         rest of its data is dropped: it would have had to wait for it too.
 
+        The end of a ``with`` block is this as well, also after an exception in it, as with files: where half a message
+        must not look like a whole one abort() says so.
+
         Raises:
             WriteTimeout, SocketIOError: not everything could be sent. The stream is closed nevertheless.
         """

@@ -212,8 +212,8 @@ def open_tcp_stream(
         errorp: False returns (stream, None) or (None, condition) instead of raising conditions.
         timeout: seconds for the whole opening: the lookup, every attempt and TLS. None: as long as it takes.
         read_timeout, write_timeout: the stream's idle limits in seconds; None is no limit, 0 does not wait.
-        ssl_ctx: None or False: no TLS. True or "default": TLS 1.2 or later, the system's trust, names checked; "tls-v1-2" and
-            "tls-v1-3" say which version is the lowest. An ssl.SSLContext is used as it is; or what
+        ssl_ctx: None or False: no TLS. True or "default": TLS 1.2 or later, the system's trust, names checked;
+            "tls-v1-2" and "tls-v1-3" say which version is the lowest. An ssl.SSLContext is used as it is; or what
             create_ssl_client_context() gives.
         ctx_configure_callback: called with the SSLContext that is made for this call, which is then shared with no
             other; not for a context of your own.

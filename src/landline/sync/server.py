@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from threading import Condition, Thread, current_thread, get_ident, main_thread
+from threading import Condition, Thread, current_thread, get_ident
 from time import monotonic
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..address import HostSpec, ServiceSpec, SocketAddress
@@ -36,6 +35,7 @@ from .accepted import OPTIONS_INHERITED, Connection, Service
 from .listen import Ipv6, address_of, adopt, listen
 from .stream import SocketStream
 from .text_stream import TextSocketStream
+from .until_signal import DRAIN, HEARD_WITHIN, HURRY_WITHIN, stopped_by_signals
 from .wait import Wakeup, wait_for_sockets
 from .workers import Workers
 
@@ -62,16 +62,6 @@ AT_ONCE = 64
 
 HANDSHAKE_LIMIT = 30.0
 """Seconds for a client's TLS handshake and PROXY header where nothing else is said: ten times what slow ones take."""
-
-DRAIN = 10.0
-"""Seconds that handlers have to finish after SIGTERM; service managers wait some 30 before they kill."""
-
-HEARD_WITHIN = 0.25
-"""Seconds between the looks of serve_forever(). A signal that comes just before a thread begins to wait for a lock does
-not end that wait; Python would hear of it at the next one only."""
-
-HURRY_WITHIN = 0.05
-"""Seconds until a drain notices that a signal has ended it: no handler of signals can wake a thread that waits."""
 
 LAST_MOMENT = 5.0
 """Seconds in which no handler ends, until those that are left are left alone. The slow end of a thousand threads takes
@@ -304,27 +294,10 @@ class Server:
                 a wrong drain.
         """
         checked_timeout(drain, "drain")
-        if current_thread() is not main_thread():
-            raise ValueError("serve_forever() is for the main thread, which handles signals; use join() here")
-        signalled = False
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            # Nothing is raised here: an exception in the middle of a wait would leave its lock in disorder.
-            nonlocal signalled
-            self._hurried = signalled
-            signalled = True
-            self._stop()
-
-        former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            for number in former:
-                signal.signal(number, on_signal)
+        with stopped_by_signals(self._on_signal):
             while not self.join(HEARD_WITHIN):
                 pass
             self.terminate(drain)
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def __enter__(self) -> Self:
         return self
@@ -342,6 +315,10 @@ class Server:
         return f"<Server {where}{' terminated' if self._stopping else ''}>"
 
     # Accepting
+
+    def _on_signal(self, again: bool) -> None:
+        self._hurried = again
+        self._stop()
 
     def _stop(self) -> None:
         self._stopping = True

@@ -24,6 +24,7 @@ from .udp import LARGEST_SIZE, UdpSocket, checked_size
 from .udp_conditions import DatagramTruncated
 from .udp_control import Beside, ask_for_destinations, destination
 from .udp_open import open_udp_socket
+from .until_signal import DRAIN, HEARD_WITHIN, HURRY_WITHIN, stopped_by_signals
 
 if TYPE_CHECKING:
     from typing import Self
@@ -145,6 +146,7 @@ class UdpServer:
         self._everywhere = udp.local_address.host in ("::", "0.0.0.0") and ask_for_destinations(udp._sock)
         self._lock = RLock()  # a signal handler may terminate in the middle of anything
         self._stopping = Event()
+        self._signalled = self._hurried = False  # a signal has ended the server, another one its drain
         self._handling: set[Thread] = set()
         self._threads = [
             Thread(target=self._serve, name=f"{name} ({number})" if threads > 1 else name, daemon=True)
@@ -179,8 +181,8 @@ class UdpServer:
             self._stopping.set()  # no handler begins from here on
         others = [thread for thread in self._threads if thread is not current_thread()]
         for thread in others:
-            if self._is_handling(thread):
-                thread.join(until.limit())
+            while self._is_handling(thread) and thread.is_alive() and not (until.passed or self._hurried):
+                thread.join(until.limit(HURRY_WITHIN))
         self.socket.close()
         until = Deadline.after(LAST_MOMENT)
         for thread in others:
@@ -201,6 +203,22 @@ class UdpServer:
                 thread.join(until.limit())
         return not any(thread.is_alive() for thread in self._threads)
 
+    def serve_forever(self, drain: float = DRAIN) -> None:
+        """For a main thread with nothing else to do: return when the server has ended, or was terminated.
+
+        SIGTERM and SIGINT (Ctrl-C) terminate it with ``drain`` seconds for the handlers; a second signal ends the
+        drain. Their former handlers are back afterwards.
+
+        Raises:
+            ValueError: this is not the main thread, where alone signals can be handled; join() waits as well. Or
+                a wrong drain.
+        """
+        checked_timeout(drain, "drain")
+        with stopped_by_signals(self._on_signal):
+            while not (self._signalled or self.join(HEARD_WITHIN)):
+                pass
+            self.terminate(drain)
+
     def __enter__(self) -> Self:
         return self
 
@@ -211,6 +229,10 @@ class UdpServer:
         traceback: TracebackType | None,
     ) -> None:
         self.terminate()
+
+    def _on_signal(self, again: bool) -> None:
+        # Flags alone: a lock may be held by what the signal has interrupted.
+        self._signalled, self._hurried = True, again
 
     def _is_handling(self, thread: Thread) -> bool:
         with self._lock:
