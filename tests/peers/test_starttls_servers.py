@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from command import PATIENCE, failure, run, started
 from conftest import lacking, need
-from daemons import daemon
+from daemons import daemon, free_port
 from tls_support import authority, certificate
 
 HOST = "127.0.0.1"
@@ -80,7 +80,7 @@ def dovecot(folder: Path, tmp_path: Path) -> Iterator[dict[str, int]]:
     ports: dict[str, int] = {}
 
     def command(port: int) -> list[object]:
-        ports.update(imap=port, pop3=port + 1)
+        ports.update(imap=port, pop3=free_port())
         settings = f"""
 protocols = imap pop3
 base_dir = {base}
@@ -109,7 +109,7 @@ service imap-login {{
 }}
 service pop3-login {{
   inet_listener pop3 {{
-    port = {port + 1}
+    port = {ports["pop3"]}
   }}
   inet_listener pop3s {{
     port = 0
