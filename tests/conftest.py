@@ -115,6 +115,12 @@ def _need() -> Callable[[str], str]:
 # ---- what a test must not leave behind -----------------------------------------------------------
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """`no_leaks` collects garbage for every test: thousands of collected tests are not to be looked at each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Fail the test when it, or a fixture of its own, leaves a descriptor open or a thread running.

@@ -29,6 +29,7 @@ from landline.cli.probe import as_json
 from landline.cli.probe.facts import Measured, Wanted
 from landline.cli.probe.measure import Trust, measure, measure_all_addresses
 from landline.cli.probe.verdict import Status, Verdict, judge
+from landline.testing.contract.stage import until
 
 pytestmark = [
     pytest.mark.usefixtures("no_leaks"),
@@ -392,8 +393,15 @@ def test_ctrl_c_in_the_middle_of_a_probe(good: int) -> None:
     with silent_port() as port, started("probe", HOST, good, HOST, port, "--timeout", 60) as process:
         assert process.stdout is not None
         read_until(process.stdout.fileno(), b"keepalive")
+        until(lambda: waits(process.pid))  # or the signal may come inside connect(2), and be noticed after the wait
         status, told = interrupt(process)
     assert (status, told) == (130, "")
+
+
+def waits(process: int) -> bool:
+    """Its main thread stands still in a system call, as far as that can be told."""
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.exists() or stat.read_text("ascii").rpartition(") ")[2].startswith("S")
 
 
 def test_output_that_nobody_reads_changes_no_exit_status() -> None:

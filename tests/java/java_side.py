@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def opened(port: int, trust_file: Path, host: Any = LOOPBACK, **more: Any) -> So
 
 
 @pytest.fixture(scope="module", name="way")
-def way_fixture() -> Iterator[Bridge]:
+def way_fixture() -> Bridge:
     """The JVM, which has opened by now what it will keep open."""
     need("java")
     way = bridge()
@@ -152,5 +152,4 @@ def way_fixture() -> Iterator[Bridge]:
             each.close()
     gc.collect()
     gc.freeze()  # `no_leaks` collects for each test: let it look at what is new only
-    yield way
-    gc.unfreeze()
+    return way

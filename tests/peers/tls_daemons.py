@@ -97,12 +97,10 @@ def parties_fixture(certificates: Certificates) -> Parties:
 
 
 @pytest.fixture(scope="module")
-def quick_leak_checks() -> Iterator[None]:
+def quick_leak_checks() -> None:
     """`no_leaks` collects garbage for every test; with this, what was there before the module is not looked at."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def shown(identity: Identity) -> tuple[str, ...]:

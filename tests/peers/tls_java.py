@@ -288,7 +288,6 @@ def jvm_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jvm]:
                 gc.freeze()  # `no_leaks` collects for each test: let it look at what is new only
                 yield Jvm(int(port), folder)
             finally:
-                gc.unfreeze()
                 process.kill()
 
 

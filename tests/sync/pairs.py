@@ -101,9 +101,7 @@ def signals(handler: Callable[[], object], *, when: Callable[[], bool], often: b
 
 
 @pytest.fixture(scope="module")
-def quick_leak_checks() -> Iterator[None]:
+def quick_leak_checks() -> None:
     """`no_leaks` collects garbage for every test; with this, what was there before the module is not looked at."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
