@@ -141,6 +141,13 @@ def _no_leaks_goes_first(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("no_leaks")
 
 
+@pytest.fixture(scope="module")
+def quick_leak_checks() -> None:
+    """`no_leaks` collects garbage for every test; with this, what was there before the module is not looked at."""
+    gc.collect()
+    gc.freeze()
+
+
 @contextlib.contextmanager
 def leaving_nothing() -> Iterator[None]:
     """Raise AssertionError when what runs inside leaves a descriptor open or a thread running.

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pages import quick_leak_checks
 from pairs import connect
 from tls_support import HOST, client_context, server_context
 
@@ -25,7 +24,6 @@ __all__ = [
     "ELEMENT_TYPES",
     "arrived",
     "near_and_far",
-    "quick_leak_checks",
     "received",
     "secure_near_and_far",
     "seen_by",

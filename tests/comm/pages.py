@@ -1,18 +1,11 @@
-"""What the tests of comm's page share: connections of comm's, and the peers and names of the tests of opening.
-
-Those live beside the tests of `sync`; pytest finds them only when it runs these tests too, hence the path.
-"""
+"""What the tests of comm's page share: connections of comm's, and the peers and names of the tests of opening."""
 
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-sys.path.append(str(Path(__file__).parents[1] / "sync"))
 
 from opening import (
     NOT_LINUX,
@@ -25,7 +18,6 @@ from opening import (
     silence,
     timing,
 )
-from pairs import quick_leak_checks
 from tls_opening import (
     LOOPBACK,
     OTHER,
@@ -61,7 +53,6 @@ __all__ = [
     "one_port",
     "opening",
     "peer",
-    "quick_leak_checks",
     "refused",
     "refusing",
     "resolver_fixture",

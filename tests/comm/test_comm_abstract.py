@@ -18,7 +18,6 @@ from certificates import (
     Certificates,
     matrix,  # noqa: F401 - the fixture `certificates`
 )
-from lisp_pairs import quick_leak_checks  # noqa: F401 - a fixture
 from test_comm_contexts import EACH_SIDE, client_of, shaken
 
 from landline import comm

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lisp_pairs import (
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 from pages import LOOPBACK
 from pairs import connect

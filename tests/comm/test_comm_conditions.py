@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from lisp_pairs import (
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     secure_near_and_far,
 )
 from pages import LOOPBACK, refusing

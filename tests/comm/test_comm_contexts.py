@@ -23,7 +23,6 @@ from certificates import (
 )
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from lisp_pairs import quick_leak_checks  # noqa: F401 - a fixture
 from pairs import connect
 from test_tls_files import FFDHE2048
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from lisp_pairs import (
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     seen_by,
 )
 from pages import LOOPBACK, Listener, refusing

@@ -24,7 +24,6 @@ from pages import (
     connection,
     opening,
     peer,
-    quick_leak_checks,  # noqa: F401 - a fixture
     refusing,
     silence,
 )

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from pages import (
     connection,
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 
 from landline import ReadTimeout, WriteTimeout, comm

@@ -25,7 +25,6 @@ from pages import (
     connection,
     one_port,
     opening,
-    quick_leak_checks,  # noqa: F401 - a fixture
     refusing,
     silence,
     timing,

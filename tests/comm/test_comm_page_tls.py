@@ -30,7 +30,6 @@ from pages import (
     names_fixture,  # noqa: F401 - a fixture
     opening,
     peer,
-    quick_leak_checks,  # noqa: F401 - a fixture
     refused,
     refusing,
     says,

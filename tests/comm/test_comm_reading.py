@@ -19,7 +19,6 @@ from lisp_pairs import (
     ELEMENT_TYPES,
     arrived,
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     secure_near_and_far,
 )
 

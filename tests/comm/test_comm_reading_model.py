@@ -16,7 +16,6 @@ from lisp_pairs import (
     ELEMENT_TYPES,
     arrived,
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 
 from landline import comm

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from lisp_pairs import (
-    quick_leak_checks,  # noqa: F401 - a fixture
     received,
     seen_by,
 )

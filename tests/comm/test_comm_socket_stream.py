@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from lisp_pairs import (
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     received,
     secure_near_and_far,
     seen_by,

@@ -22,7 +22,6 @@ from certificates import (
 )
 from lisp_pairs import (
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     received,
     secure_near_and_far,
     wrapped,

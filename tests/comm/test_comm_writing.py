@@ -18,7 +18,6 @@ from lisp_pairs import (
     BYTE_STREAMS,
     ELEMENT_TYPES,
     near_and_far,
-    quick_leak_checks,  # noqa: F401 - a fixture
     received,
     secure_near_and_far,
     seen_by,

@@ -19,7 +19,6 @@ from tls_daemons import (
     HOST,
     Parties,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 
 from landline import ProxyHeader, SocketAddress, SocketStream, start_up_server, start_up_unix_server

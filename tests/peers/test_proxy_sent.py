@@ -14,7 +14,6 @@ from tls_daemons import (
     HOST,
     Parties,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 
 from landline import ProxyHeader, SocketAddress, SocketStream, SslCondition, open_tcp_stream, start_up_server

@@ -23,7 +23,6 @@ from tls_daemons import (
     HOST,
     Parties,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
 )
 
 from landline import Server, SocketStream, start_up_server

@@ -28,7 +28,6 @@ from tls_daemons import (
     digits,
     opened,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
     waiting,
 )
 

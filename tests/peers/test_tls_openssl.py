@@ -29,7 +29,6 @@ from tls_daemons import (
     greet,
     opened,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
     s_server,
     secrets,
     send,

@@ -22,7 +22,6 @@ from tls_daemons import (
     digits,
     exchange,
     parties_fixture,  # noqa: F401 - the fixture `parties`
-    quick_leak_checks,  # noqa: F401 - a fixture
     s_client,
     secrets,
     shown,

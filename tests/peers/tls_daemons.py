@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import random
 import socket
 import subprocess
@@ -94,13 +93,6 @@ def _files(identity: Identity | None) -> dict[str, Any]:
 @pytest.fixture(scope="session", name="parties")
 def parties_fixture(certificates: Certificates) -> Parties:
     return Parties(certificates)
-
-
-@pytest.fixture(scope="module")
-def quick_leak_checks() -> None:
-    """`no_leaks` collects garbage for every test; with this, what was there before the module is not looked at."""
-    gc.collect()
-    gc.freeze()
 
 
 def shown(identity: Identity) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 import ssl
@@ -98,10 +97,3 @@ def signals(handler: Callable[[], object], *, when: Callable[[], bool], often: b
         enough.set()
         sender.join()
         signal.signal(signal.SIGUSR1, before)
-
-
-@pytest.fixture(scope="module")
-def quick_leak_checks() -> None:
-    """`no_leaks` collects garbage for every test; with this, what was there before the module is not looked at."""
-    gc.collect()
-    gc.freeze()

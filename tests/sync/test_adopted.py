@@ -14,7 +14,6 @@ from children import child, command, running
 from conftest import lacking
 from listening import ANY6, V4, V6, has_ipv6_fixture, linux, refuses, serves, whereabouts  # noqa: F401 - a fixture
 from opening import one_port
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from server_programs import serve_beside, serve_inherited, start_with_sockets
 
 from landline import (

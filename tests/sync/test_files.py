@@ -22,7 +22,6 @@ from typing import Any, Literal
 import pytest
 from pairs import (
     WAITS,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     stream_pair,
 )
 

@@ -16,7 +16,6 @@ import pytest
 from conftest import lacking
 from listening import ANY4, ANY6, V4, V6, has_ipv6_fixture, hosts, linux, refuses, serves, whereabouts  # noqa: F401 - a fixture
 from opening import UNKNOWN, Listener, bound, one_port
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 
 from landline import (
     SocketAddress,

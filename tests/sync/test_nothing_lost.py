@@ -19,7 +19,6 @@ from pairs import (
     connect,
     each_way_to_wait,
     over,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
 )
 
 from landline import IncompleteRead, ReadTimeout, SocketStream, TextSocketStream, WriteTimeout

@@ -7,7 +7,6 @@ import ssl
 from typing import Any
 
 import pytest
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_support import BOTH_VERSIONS, HOST, client_context, server_context
 
 from landline import ProxyHeader, SocketAddress, SocketStream, open_tcp_stream, start_up_server

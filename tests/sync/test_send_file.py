@@ -14,7 +14,6 @@ from pairs import (
     WAITS,
     each_way_to_wait,
     needs_signals,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     signals,
     stream_pair,
     tls_pair,

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 
 from landline import Server, SocketAddress, SocketCreateError, SocketStream, StreamClosed, open_tcp_stream
 from landline import start_up_server as start_up

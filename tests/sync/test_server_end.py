@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from children import Child, child
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from server_programs import serve_until_a_signal
 
 from landline import Server, SocketStream, StreamClosed, open_tcp_stream, start_up_server

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_support import HOST, client_context, server_context
 
 from landline import (

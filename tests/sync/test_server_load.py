@@ -22,7 +22,6 @@ from conftest import lacking
 from listening import refuses
 from load_clients import crowd, request, talk
 from load_server import serve
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_opening import identity_file_fixture  # noqa: F401 (a fixture is used by its name)
 
 FULL = os.environ.get("LANDLINE_FULL") == "1"

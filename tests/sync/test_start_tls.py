@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pairs import (
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
 )
 from tls_support import (
     BOTH_VERSIONS,

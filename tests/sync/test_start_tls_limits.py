@@ -13,7 +13,6 @@ from time import monotonic
 import pytest
 from pairs import (
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
 )
 from tls_support import (
     BOTH_VERSIONS,

@@ -20,7 +20,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pairs import (
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     stream_pair,
     tls_pair,
 )

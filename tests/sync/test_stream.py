@@ -25,7 +25,6 @@ from pairs import (
     each_way_to_wait,
     needs_signals,
     over,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     signals,
     stream_pair,
 )

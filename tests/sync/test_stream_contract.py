@@ -10,7 +10,6 @@ from functools import partial
 import pytest
 from pairs import (
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     stream_pair,
     tls_pair,
 )

@@ -18,7 +18,6 @@ from pairs import (
     connect,
     each_way_to_wait,
     over,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     stream_pair,
 )
 

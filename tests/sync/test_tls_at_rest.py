@@ -20,7 +20,6 @@ import pytest
 from pairs import (
     WAITS,
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
 )
 from tls_support import (
     BOTH_VERSIONS,

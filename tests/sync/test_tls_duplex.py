@@ -28,7 +28,6 @@ from pairs import (
     connect,
     each_way_to_wait,
     over,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     tls_pair,
 )
 from tls_support import BOTH_VERSIONS, HOST, V12, V13, client_context, everything, openssl, server_context, taken

@@ -33,7 +33,6 @@ import pytest
 import trustme
 from pairs import (
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     tls_pair,
 )
 from tls_support import (

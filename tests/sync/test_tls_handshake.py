@@ -17,7 +17,6 @@ from opening import Listener, Resolver, timing
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
 from pairs import (
     needs_signals,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     signals,
 )
 from tls_opening import (

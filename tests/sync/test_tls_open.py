@@ -16,7 +16,6 @@ from typing import Any, get_overloads
 
 import pytest
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_opening import (
     LOOPBACK,
     OTHER,

@@ -26,7 +26,6 @@ from certificates import (
 )
 from opening import Resolver, bound
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_opening import LOOPBACK, OTHER
 from tls_support import BOTH_VERSIONS, of_version
 

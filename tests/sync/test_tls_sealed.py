@@ -10,9 +10,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pairs import (
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
-)
 from tls_support import (
     BOTH_VERSIONS,
     HOST,

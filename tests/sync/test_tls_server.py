@@ -18,7 +18,6 @@ from certificates import (
     matrix,  # noqa: F401 - the fixture `certificates`
 )
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
-from pairs import quick_leak_checks  # noqa: F401 (a fixture is used by its name)
 from tls_opening import (
     LOOPBACK,
     Drip,

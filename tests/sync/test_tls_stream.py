@@ -21,7 +21,6 @@ import pytest
 from pairs import (
     connect,
     each_way_to_wait,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     tls_pair,
 )
 from tls_support import (

@@ -18,7 +18,7 @@ from datagrams import HOST, LOOPBACKS, fails, full_buffer, opened, pair, refusin
 from datagrams import each_way_fixture as _each_way  # noqa: F401 - a fixture
 from opening import Resolver
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
-from pairs import needs_signals, quick_leak_checks, signals  # noqa: F401 - a fixture among them
+from pairs import needs_signals, signals  # noqa: F401 - a fixture among them
 
 from landline import (
     HostLookupError,

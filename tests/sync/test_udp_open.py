@@ -13,7 +13,6 @@ import pytest
 from datagrams import HOST, LOOPBACKS, fails, opened, pair
 from opening import Resolver, in_thread
 from opening import resolver_fixture as _resolver  # noqa: F401 - a fixture
-from pairs import quick_leak_checks  # noqa: F401 - a fixture
 
 from landline import (
     Cancel,

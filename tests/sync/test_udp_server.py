@@ -19,7 +19,6 @@ import pytest
 from children import Child, child
 from datagrams import HOST, LOOPBACKS, fails, opened
 from datagrams import each_way_fixture as _each_way  # noqa: F401 - a fixture
-from pairs import quick_leak_checks  # noqa: F401 - a fixture
 from server_programs import serve_datagrams_until_a_signal
 
 from landline import ReadTimeout, SocketAddress, SocketCreateError, SocketIOError, StreamClosed

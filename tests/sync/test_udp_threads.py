@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 from datagrams import HOST, fails, full_buffer, opened, pair
 from datagrams import each_way_fixture as _each_way  # noqa: F401 - a fixture
-from pairs import needs_signals, quick_leak_checks, signals  # noqa: F401 - a fixture among them
+from pairs import needs_signals, signals
 
 from landline import StreamClosed
 from landline.sync import udp_state

@@ -17,7 +17,6 @@ from pairs import (
     connect,
     each_way_to_wait,
     needs_signals,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
     signals,
 )
 

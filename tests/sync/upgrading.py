@@ -18,7 +18,6 @@ import pytest
 from pairs import (
     connect,
     over,
-    quick_leak_checks,  # noqa: F401 (a fixture is used by its name)
 )
 from tls_support import (
     HOST,

@@ -5,11 +5,12 @@ Annotations are values here, not text: typer would evaluate each of them twice, 
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from . import Work
+from .families import OnlyIpv4, OnlyIpv6, families
 
 __all__ = ["HELP", "STARTTLS", "connect"]
 
@@ -86,8 +87,8 @@ def connect(
             help="Give up when nothing has come from the peer for so long.",
         ),
     ] = None,
-    only_ipv4: Annotated[bool, typer.Option("--ipv4", "-4", help="Use IPv4 only.")] = False,
-    only_ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="Use IPv6 only.")] = False,
+    only_ipv4: OnlyIpv4 = False,
+    only_ipv6: OnlyIpv6 = False,
     local_address: Annotated[
         str | None,
         typer.Option(
@@ -225,7 +226,7 @@ def connect(
         raise typer.BadParameter(f"{proxy_protocol!r} is neither v1 nor v2.", param_hint="--proxy-protocol")
     if offset is not None and offset < 0:
         raise typer.BadParameter("a number of bytes is 0 or more.", param_hint="--offset")
-    ipv6: bool | Literal["any"] = only_ipv6 if only_ipv4 or only_ipv6 else "any"
+    ipv6 = families(only_ipv4, only_ipv6)
     header: Any = proxy_protocol  # one of the two
     kinds: dict[str, Any] = {"crlf": crlf, "hex_dump": hex_dump, "tell": report, "read_timeout": read_timeout}
     if udp:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from .families import OnlyIpv4, OnlyIpv6, families
+
 if TYPE_CHECKING:
     from .probe.facts import Wanted
 
@@ -77,8 +79,8 @@ def probe(
             help="Ask for TLS as smtp, imap, pop3, ftp, postgres, mysql, ldap or xmpp do it.",
         ),
     ] = None,
-    only_ipv4: Annotated[bool, typer.Option("--ipv4", "-4", help="Use IPv4 only.")] = False,
-    only_ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="Use IPv6 only.")] = False,
+    only_ipv4: OnlyIpv4 = False,
+    only_ipv6: OnlyIpv6 = False,
     all_addresses: Annotated[
         bool, typer.Option("--all-addresses", help="Probe each address of the name alone, one after another.")
     ] = False,
@@ -159,7 +161,7 @@ def probe(
 
         if starttls not in PROTOCOLS:
             raise typer.BadParameter(f"--starttls must be one of {', '.join(PROTOCOLS)}, not {starttls!r}.")
-    ipv6: bool | Literal["any"] = only_ipv6 if only_ipv4 or only_ipv6 else "any"
+    ipv6 = families(only_ipv4, only_ipv6)
     protocols = tuple(name.strip() for name in alpn.split(",")) if alpn is not None else ()
 
     from .probe.run import Options, probe

@@ -2,11 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from . import Work
+from .families import OnlyIpv4, OnlyIpv6, families
 
 __all__ = ["HELP", "serve"]
 
@@ -71,8 +72,8 @@ def serve(
             help="Listen at this address of this machine; '*' is all of them.",
         ),
     ] = None,
-    only_ipv4: Annotated[bool, typer.Option("--ipv4", "-4", help="Use IPv4 only.")] = False,
-    only_ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="Use IPv6 only.")] = False,
+    only_ipv4: OnlyIpv4 = False,
+    only_ipv6: OnlyIpv6 = False,
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams (--echo and --discard).")] = False,
     unix: Annotated[
         Path | None,
@@ -139,7 +140,7 @@ def serve(
         raise typer.BadParameter("--key needs --cert.")
     if cert is not None and not tls:
         raise typer.BadParameter("--cert needs --tls.")
-    ipv6: bool | Literal["any"] = only_ipv6 if only_ipv4 or only_ipv6 else "any"
+    ipv6 = families(only_ipv4, only_ipv6)
 
     from .serve import Service, serve
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import tempfile
 from collections import OrderedDict
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import ReadTimeout, Server, SocketError, SocketStream, start_up_server
+from ..sync.until_signal import stopped_by_signals
 from .connections import (
     Connection,
     Connections,
@@ -97,7 +97,8 @@ def serve(wanted: Service) -> None:
         if wanted.tls:
             how["ssl_ctx"], trust = _context(wanted, opened)
         # serve_forever() handles signals, but whoever reads where the server listens may send one before that.
-        signals = opened.enter_context(_signals())
+        signals = _Signals()
+        opened.enter_context(stopped_by_signals(signals))
         server = _started(wanted, handler, how)
         opened.callback(server.terminate)
         where = _where(server, wanted)
@@ -105,7 +106,7 @@ def serve(wanted: Service) -> None:
         for line in _hints(wanted, server, trust):
             shown.say(line)
         with shown.shown(f"{where} ({_what(wanted)})", connections):
-            while not signals.first.wait(LOOK) and not server.join(0):
+            while not (signals.first or server.join(LOOK)):
                 pass
             _drain(server, wanted.drain, signals, shown)
         shown.say(f"ended; {counted(connections.total, 'connection')} in all")
@@ -227,7 +228,7 @@ def _drain(server: Server, drain: float, signals: _Signals, shown: Lines | Table
     if left and drain:
         shown.tell(f"ending: {counted(left, 'connection')} may take {drain:g} s to end; a second Ctrl-C ends at once")
     while ending.is_alive():
-        if signals.second.is_set():
+        if signals.second:
             server.terminate()
         ending.join(LOOK)
 
@@ -306,8 +307,9 @@ def _serve_datagrams(wanted: Service, shown: Lines | TableOnTerminal) -> None:
             datagram.reply(datagram.data)
             peer.sent += len(datagram.data)
 
+    signals = _Signals()
     with (
-        _signals() as signals,
+        stopped_by_signals(signals),
         start_up_udp_server(
             handle, wanted.service or 0, local_address=_local_address(wanted), ipv6=wanted.ipv6
         ) as server,
@@ -317,7 +319,7 @@ def _serve_datagrams(wanted: Service, shown: Lines | TableOnTerminal) -> None:
         shown.say(f"listening at {where} ({_what(wanted)})")
         shown.say(f"connect with: landline connect --udp {host} {server.port}")
         with shown.shown(f"{where} ({_what(wanted)})", connections):
-            while not signals.first.wait(LOOK):
+            while not (signals.first or server.join(LOOK)):
                 pass
         server.terminate(wanted.drain)
         udp = server.socket
@@ -328,24 +330,10 @@ def _serve_datagrams(wanted: Service, shown: Lines | TableOnTerminal) -> None:
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT, and another one."""
+    """Whether there was a SIGTERM or SIGINT, and another one. Flags alone: a signal may interrupt what holds a lock."""
 
     def __init__(self) -> None:
-        self.first, self.second = Event(), Event()
+        self.first = self.second = False
 
-    def __call__(self, *_: object) -> None:
-        (self.second if self.first.is_set() else self.first).set()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[_Signals]:
-    """From here on signals raise nothing: whoever has read where the server listens may send one at once."""
-    heard = _Signals()
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for number in former:
-            signal.signal(number, heard)
-        yield heard
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    def __call__(self, again: bool) -> None:
+        self.first, self.second = True, again

@@ -36,7 +36,7 @@ from ..errors import (
     SslVersionOrCipherMismatch,
 )
 from ..tls.certificate import Certificate
-from . import no_meaning
+from . import conditions, no_meaning
 from .addresses import (
     get_default_local_ipv6_address,
     get_host_entry,
@@ -336,9 +336,7 @@ _OF_SSL = {"ssl_ctx_pointer": "SSLContext", "ssl_pointer": "SSLObject"}
 def __getattr__(name: str) -> Any:
     # These are classes of the ssl module, which is slow to import.
     if name in ("ssl_verification_failure", "SslVerificationFailure"):
-        from ..errors import SslVerificationFailure
-
-        return SslVerificationFailure
+        return conditions.ssl_verification_failure
     if name in _OF_SSL:
         import ssl
 

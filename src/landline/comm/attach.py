@@ -18,7 +18,7 @@ from ..sync.stream import SocketStream
 from ..tls.certificate import Certificate, read_certificate
 from ..tls.info import TlsInfo
 from ..tls.names import NOT_GIVEN, NotGiven
-from .conditions import about
+from .conditions import about, checked_stream
 from .keywords import checked_ssl_ctx, has_no_meaning, keyword
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def attach_ssl(
     side = keyword(ssl_side, "ssl_side", ("client", "server", "both"))
     if side == "both":
         raise has_no_meaning("ssl_side='both'", "a session has its side from the beginning; give 'client' or 'server'")
-    _checked(stream)
+    checked_stream(stream)
     named = tlsext_host_name if isinstance(tlsext_host_name, str) and stream.report is None else None
     with about(stream):
         stream.start_tls(
@@ -126,7 +126,7 @@ def detach_ssl(stream: SocketStream, *, retry_count: int | None = 5, retry_timeo
         raise ValueError(f"retry_count={retry_count!r} is not allowed: it must be a whole number, 0 or more, or None")
     each = checked_timeout(retry_timeout, "retry_timeout") or 0.0
     try:
-        with about(_checked(stream)), stream.deadline((2 + (retry_count or 0)) * each):
+        with about(checked_stream(stream)), stream.deadline((2 + (retry_count or 0)) * each):
             stream.stop_tls()
     except (ReadTimeout, WriteTimeout):
         if retry_count is not None:
@@ -143,7 +143,7 @@ def socket_stream_handshake(stream: SocketStream, timeout: float | None = None) 
     Source: LispWorks manual, socket-stream-handshake.
     """
     try:
-        with about(_checked(stream)):
+        with about(checked_stream(stream)):
             stream.handshake(timeout)
     except (SslHandshakeTimeout, SslClosed):
         return False
@@ -300,14 +300,8 @@ def pem_read(thing: str, file: str | os.PathLike[str]) -> Certificate:
     return read_certificate(ssl.PEM_cert_to_DER_cert(text[begin : end + len("-----END CERTIFICATE-----")]))
 
 
-def _checked(stream: object) -> SocketStream:
-    if not isinstance(stream, SocketStream):
-        raise TypeError(f"stream={stream!r} is not allowed: it must be a socket_stream")
-    return stream
-
-
 def _session(stream: SocketStream) -> Any:
-    transport: Any = _checked(stream)._channel.transport
+    transport: Any = checked_stream(stream)._channel.transport
     return transport.session if transport.secure else None
 
 

@@ -22,13 +22,12 @@ from ..errors import (
     SslHandshakeTimeout,
     SslVersionOrCipherMismatch,
 )
-
-if TYPE_CHECKING:
-    from ..sync.stream import SocketStream
+from ..sync.stream import SocketStream
 
 __all__ = [
     "EndOfFile",
     "about",
+    "checked_stream",
     "end_of_file",
     "socket_connect_error",
     "socket_create_error",
@@ -131,6 +130,13 @@ def __getattr__(name: str) -> Any:
     from ..errors import SslVerificationFailure
 
     return SslVerificationFailure
+
+
+def checked_stream(stream: object) -> SocketStream:
+    """``stream``, if it is one of landline's byte streams. Raises TypeError."""
+    if not isinstance(stream, SocketStream):
+        raise TypeError(f"stream={stream!r} is not allowed: it must be a socket_stream")
+    return stream
 
 
 class about:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import ReadTimeout
 from ..sync.stream import SocketStream
-from .conditions import EndOfFile, about
+from .conditions import EndOfFile, about, checked_stream
 from .keywords import checked_bounds
 
 __all__ = [
@@ -79,7 +79,7 @@ def read_char_no_hang(
 
     Source: ANSI Common Lisp, read-char-no-hang.
     """
-    with about(_checked(stream)):
+    with about(checked_stream(stream)):
         data = stream.read_no_hang(1)
     if data is None:
         return None
@@ -93,7 +93,7 @@ def unread_char(character: str, stream: SocketStream) -> None:
     """
     if not isinstance(character, str) or len(character) != 1:
         raise TypeError(f"character={character!r} is not allowed: it must be a str of one character")
-    with about(_checked(stream)):
+    with about(checked_stream(stream)):
         stream.unread(character.encode("latin-1"))
 
 
@@ -130,7 +130,7 @@ def listen(stream: SocketStream) -> bool:
 
     Source: ANSI Common Lisp, listen.
     """
-    with about(_checked(stream)):
+    with about(checked_stream(stream)):
         data = stream.read_no_hang(1)
         if data:
             stream.unread(data)
@@ -152,7 +152,7 @@ def read_line(
     Source: ANSI Common Lisp, read-line.
     """
     try:
-        with about(_checked(stream)):
+        with about(checked_stream(stream)):
             data = stream.readline()
     except ReadTimeout as timeout:
         return Line(_end(stream, eof_error_p, eof_value, _taken_for_the_end(stream, timeout)), True)
@@ -215,7 +215,7 @@ def clear_input(stream: SocketStream) -> None:
 
     Source: ANSI Common Lisp, clear-input.
     """
-    with about(_checked(stream)):
+    with about(checked_stream(stream)):
         for _ in range(MOST_PIECES):
             if not stream.read_no_hang():
                 break
@@ -231,19 +231,13 @@ def stream_element_type(stream: SocketStream) -> str:
 
 def element_type_of(stream: object) -> str:
     """The element type; "base-char" for landline's own byte streams, which have none. Raises TypeError."""
-    return str(getattr(_checked(stream), "element_type", "base-char"))
-
-
-def _checked(stream: object) -> SocketStream:
-    if not isinstance(stream, SocketStream):
-        raise TypeError(f"stream={stream!r} is not allowed: it must be a socket_stream")
-    return stream
+    return str(getattr(checked_stream(stream), "element_type", "base-char"))
 
 
 def _read_one(stream: SocketStream) -> bytes | ReadTimeout | None:
     """A byte; None at the end, or the timeout that counts as one."""
     try:
-        with about(_checked(stream)):
+        with about(checked_stream(stream)):
             return stream.read(1) or None
     except ReadTimeout as timeout:
         return _taken_for_the_end(stream, timeout)
@@ -252,7 +246,7 @@ def _read_one(stream: SocketStream) -> bytes | ReadTimeout | None:
 def _read_into(view: memoryview, stream: SocketStream) -> int:
     count = 0
     try:
-        with about(_checked(stream)):
+        with about(checked_stream(stream)):
             while count < len(view) and (more := stream.readinto1(view[count:])):
                 count += more
     except ReadTimeout as timeout:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import current_thread, local
 from typing import Any, Literal, NamedTuple
 
@@ -191,8 +192,8 @@ class _Own:
             with self.current():
                 self._function(connection)
         except BaseException:
-            if isinstance(connection, SocketStream) and len(connection._channel.sending):
-                connection.abort()  # or half an answer would look like a whole one
+            if isinstance(connection, SocketStream) and not connection.closed:
+                connection._channel.end_after_failure()
             else:
                 connection.close()
             raise
@@ -200,20 +201,14 @@ class _Own:
             if self.ends and self.process is not None:
                 self.process.terminate()
 
-    def current(self) -> _Current:
-        return _Current(self)
-
-
-class _Current:
-    def __init__(self, own: _Own) -> None:
-        self._own = own
-
-    def __enter__(self) -> None:
-        self._before = getattr(_current, "own", None)
-        _current.own = self._own
-
-    def __exit__(self, *error: object) -> None:
-        _current.own = self._before
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Inside, this is the server whose function the thread is calling."""
+        before, _current.own = getattr(_current, "own", None), self
+        try:
+            yield
+        finally:
+            _current.own = before
 
 
 def _announcer(announce: Any) -> Announce:

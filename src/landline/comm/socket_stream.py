@@ -20,7 +20,7 @@ from ..address import SocketAddress
 from ..errors import SocketError, SocketIOError, StreamClosed, with_kin
 from ..sync.stream import SocketStream as BaseStream
 from ..tls.names import NOT_GIVEN, NotGiven
-from .conditions import about
+from .conditions import about, checked_stream
 from .keywords import ElementType, checked_element_type, checked_positive, keyword
 
 if TYPE_CHECKING:
@@ -221,11 +221,7 @@ def socket_stream_socket(stream: SocketStream) -> sockets.socket | None:
 
     Source: LispWorks manual, socket-stream.
     """
-    if not isinstance(stream, BaseStream):
-        raise TypeError(f"stream={stream!r} is not allowed: it must be a socket_stream")
-    if stream.closed:
-        return None
-    return stream._channel.handle()
+    return None if checked_stream(stream).closed else stream._channel.handle()
 
 
 def set_socket_stream_socket(stream: SocketStream, handle: sockets.socket | None) -> sockets.socket | None:

@@ -90,8 +90,7 @@ class Connection:
             try:
                 service.handler(stream if service.as_text is None else service.as_text(stream))
             except Exception:  # sys.exit() is an end that somebody has chosen
-                if len(stream._channel.sending):
-                    stream.abort()  # a proper end would make half an answer look like a whole one
+                stream._channel.end_after_failure()
                 raise
 
     def _read_proxy_header(self, stream: SocketStream, limit: float) -> None:

@@ -103,6 +103,13 @@ class Channel(Flow):
             finally:
                 failure = None  # or its traceback would hold this frame, and the frame it
 
+    def end_after_failure(self) -> None:
+        """Close, but reset where something waits to be sent: half an answer must not look like a whole one."""
+        if len(self.sending):
+            self.abort()
+        else:
+            self.close()
+
     def abort(self) -> None:
         """Drop everything, reset the connection, release the descriptor. Also ends a close() that waits."""
         self._aborted = True
